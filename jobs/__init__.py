@@ -1,0 +1,13 @@
+"""The jobs: from event folders and a purchase database to Delta tables that the service reads.
+
+The path of the data, module by module:
+
+    discover -> ledger -> plan -> tasks      which files are new, and who reads what
+    decode -> events                         bytes to rows of ``views`` and ``quarantine``, with an account of every record
+    database -> purchases                    order items of the platforms, compared with what the lake holds
+    rollup                                   ``ctr_minute``, ``ctr_hour``, ``ctr_day`` of the touched (date, platform)
+    publish                                  one row that names one version of every table: only now readers see it
+
+``run`` walks this path once a batch, ``cli`` starts it, ``report`` says what happened. ``schemas`` declares the tables,
+``datafiles`` writes their Parquet files in Spark's workers, ``lake`` commits them. ``sample`` and ``load_csv`` make data to try it.
+"""

@@ -1,0 +1,193 @@
+"""The settings of the jobs: ``conf/ctr.toml`` overridden by ``CTR_*`` variables, read once into one frozen object."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from jobs.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The project folder: relative paths in ``conf/ctr.toml`` start here."""
+
+PLATFORMS = ("Android", "MobileWeb", "iOS")
+
+_PATHS = ("events", "lake", "purchases_url")
+_SQLITE = "jdbc:sqlite:"
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def parse_bytes(value: object) -> int:
+    """A number of bytes from ``1048576``, ``"64m"``, ``"20g"``; units are powers of 1024.
+
+    Raises:
+        ValueError: the value is neither, or not above 0.
+    """
+    match = re.fullmatch(r"(\d+)\s*([kmgt]?)(?:i?b)?", str(value).strip().lower())
+    if not match or int(match[1]) == 0:
+        raise ValueError("wanted a size above 0 such as 64m or 20g")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+Bytes = Annotated[int, BeforeValidator(parse_bytes)]
+Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+
+
+class _WithoutPaths(EnvSettingsSource):
+    """The environment without the paths, which ``load_config`` takes from there itself to make them absolute."""
+
+    def __call__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__call__().items() if name not in _PATHS}
+
+
+class Columns(BaseSettings):
+    """Names of the purchase database's columns; of several names the first that a table has is taken."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+
+    order_id: Names = ("id",)
+    order_date: Names = ("order_date",)
+    order_status: Names = ("status", "order_status")
+    order_device: Names = ("device", "device_type")
+    item_id: Names = ("id",)
+    item_order_id: Names = ("order_id",)
+    item_product: Names = ("code_color",)
+
+
+class Config(BaseSettings):
+    """Every setting of the jobs. Field names are the keys of the file; ``CTR_`` + the name in capitals overrides."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="CTR_")
+
+    events: str = Field(description="root of the platform folders, or a ZIP of them; a path or s3a://")
+    lake: str = Field(description="root of the Delta tables")
+    purchases_url: str = Field(description="JDBC address of the purchase database")
+    purchases_user: str | None = Field(None, description="user of the purchase database")
+    purchases_password: SecretStr | None = Field(None, description="its password; environment only, never the file")
+    orders_timezone: str = Field("UTC", description="zone in which orders.order_date was written")
+    orders_table: str = Field("orders", description="name of the table of orders")
+    order_items_table: str = Field("order_items", description="name of the table of order items")
+    columns: Columns = Field(default_factory=Columns, description="names of the columns of both tables")
+    device_aliases: dict[str, tuple[str, ...]] = Field(
+        default_factory=lambda: {
+            "iOS": ("ios", "iphone", "ipad"),
+            "Android": ("android",),
+            "MobileWeb": ("mobileweb", "mobile_web", "mobile web", "mobile-web"),
+        },
+        description="spellings of orders.device for each platform, any case",
+    )
+    excluded_statuses: tuple[str, ...] = Field((), description="order statuses that are no purchase, any case")
+    purchases_days: int | None = Field(
+        None, ge=1, description="read only orders of the last so many days; unset: all of them"
+    )
+    unfinished_names: tuple[str, ...] = Field(
+        (".*", "_*", "*.tmp", "*._COPYING_", "*.part", "*.crdownload"),
+        description="names of event files that are still being copied: left for a later run",
+    )
+    lock_wait_seconds: float = Field(3600, ge=0, description="how long a run waits for another that uses the lake")
+    batch_bytes: Bytes = Field(20 << 30, description="most bytes of event files in one batch")
+    task_bytes: Bytes = Field(128 << 20, description="bytes of event files that one Spark task reads")
+    record_bytes: Bytes = Field(64 << 20, description="longest record; a longer one is quarantined")
+    quarantine_limit: float = Field(
+        0.05, ge=0, le=1, description="share of records and events quarantined above which a run exits 3"
+    )
+
+    @field_validator("orders_timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except Exception as error:
+            raise ValueError("wanted an IANA time zone such as UTC or America/Sao_Paulo") from error
+        return value
+
+    @field_validator("device_aliases")
+    @classmethod
+    def _known_platforms(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        unknown = sorted(set(value) - set(PLATFORMS))
+        if unknown:
+            raise ValueError(f"{', '.join(unknown)}: wanted only {', '.join(PLATFORMS)}")
+        return value
+
+    @field_validator("purchases_url")
+    @classmethod
+    def _jdbc(cls, value: str) -> str:
+        if not value.startswith(("jdbc:sqlite:", "jdbc:postgresql:", "jdbc:mysql:")):
+            raise ValueError("wanted jdbc:sqlite:FILE, jdbc:postgresql://... or jdbc:mysql://...")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment before arguments: the arguments hold what the file says, and the paths, already resolved."""
+        return _WithoutPaths(settings_cls), init_settings
+
+
+def load_config() -> Config:
+    """The settings from ``$CTR_CONF`` (default ``conf/ctr.toml``) and the environment; paths come back absolute.
+
+    Raises:
+        UsageError: the file cannot be read, or a setting has a wrong name or value; the text lists every fault.
+    """
+    file = Path(os.environ.get("CTR_CONF", ROOT / "conf" / "ctr.toml"))
+    values = _read(file)
+    try:
+        return Config(**values)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {_reason(e)}" for e in error.errors())
+        raise UsageError(f"wrong setting in {file} or CTR_*: {faults}") from None
+
+
+def _reason(error: ErrorDetails) -> str:
+    if error["type"] == "extra_forbidden":
+        return "no such setting (see the table of settings in README.md)"
+    if error["type"] == "missing":
+        return f"missing: set it in the file or as CTR_{str(error['loc'][0]).upper()}"
+    return f"found {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Top-level keys and those of ``[jobs]``, paths made absolute; ``[serving]`` is the service's business."""
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"cannot read the configuration {file}: {error}; set CTR_CONF to a readable file") from None
+    document.pop("serving", None)
+    values = {**document, **document.pop("jobs", {})}
+    values.pop("jobs", None)
+    base = file.resolve().parent.parent
+    for key in _PATHS:
+        if key in values:
+            values[key] = _absolute(str(values[key]), base)
+    for key in _PATHS:  # the environment wins (see settings_customise_sources): its paths are the user's own
+        if os.environ.get(f"CTR_{key.upper()}"):
+            values[key] = _absolute(os.environ[f"CTR_{key.upper()}"], Path.cwd())
+    return values
+
+
+def _absolute(path: str, base: Path) -> str:
+    """A path of this machine made absolute, in ``jdbc:sqlite:`` addresses too; other addresses as they are."""
+    if path.startswith(_SQLITE):
+        return _SQLITE + _absolute(path.removeprefix(_SQLITE), base)
+    if "://" in path or path.startswith("jdbc:"):
+        return path
+    return os.path.normpath(base / Path(path).expanduser())
