@@ -1,0 +1,141 @@
+"""The Delta tables of one lake: opened at a version, and changed by one commit to one table at a time.
+
+Files are written by Spark's workers (``jobs.datafiles``); here the driver makes them part of a table. delta-rs commits: that costs
+milliseconds, where Delta's Spark writer needs seconds. One run at a time writes (``jobs.lock``), so no commit meets another.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake.exceptions import TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction
+
+from jobs.datafiles import DataFile
+from jobs.errors import JobError
+from jobs.schemas import PUBLISHED, TABLES, Table
+
+Partition = tuple[date, str]
+"""The UTC day and the platform."""
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The tables under one root folder."""
+
+    root: str
+
+    def uri(self, table: Table) -> str:
+        """Where the table's folder is."""
+        return f"{self.root.rstrip('/')}/{table.name}"
+
+    def exists(self) -> bool:
+        """Whether the lake has all its tables."""
+        return all(DeltaTable.is_deltatable(self.uri(table)) for table in TABLES)
+
+    def create(self) -> None:
+        """Makes the tables that are missing, each empty at version 0."""
+        for table in TABLES:
+            if not DeltaTable.is_deltatable(self.uri(table)):
+                try:
+                    DeltaTable.create(
+                        self.uri(table), table.schema, mode="ignore", partition_by=list(table.partition_by) or None
+                    )
+                except OSError as error:
+                    raise JobError(
+                        f"cannot make the lake {self.root}: {error}; set CTR_LAKE to a writable path"
+                    ) from error
+
+    def open(self, table: Table, version: int | None = None) -> DeltaTable:
+        """The table at a version (default: its newest).
+
+        Raises:
+            JobError: there is no such table or version.
+        """
+        try:
+            return DeltaTable(self.uri(table), version=version)
+        except TableNotFoundError as error:
+            raise JobError(
+                f"no table {table.name} in the lake {self.root}; run ./spark-submit.sh daily first"
+            ) from error
+
+    def versions(self) -> dict[str, int]:
+        """The newest version of each published table, by name."""
+        return {table.name: self.open(table).version() for table in PUBLISHED}
+
+    def read(self, table: Table, columns: list[str] | None = None, version: int | None = None) -> pa.Table:
+        """Rows of a control table (``coverage``, ``files``, ``publications``): small, so they fit in the driver."""
+        return self.open(table, version).to_pyarrow_table(columns=columns)
+
+    def files(self, table: Table, partitions: Iterable[Partition] | None = None) -> list[DataFile]:
+        """The data files of the table's newest version, of these partitions or of all."""
+        actions = pa.table(self.open(table).get_add_actions(flatten=True)).to_pylist()
+        wanted = None if partitions is None else set(partitions)
+        found = [_data_file(action) for action in actions]
+        return [file for file in found if wanted is None or (file.date, file.platform) in wanted]
+
+    def commit(self, table: Table, batch: int, adds: Iterable[DataFile] = (), removes: Iterable[DataFile] = ()) -> None:
+        """Adds and removes data files of a table in one commit; none at all makes no commit."""
+        now = int(time.time() * 1000)
+        actions: list[AddAction | RemoveAction] = [
+            AddAction(
+                path=file.path,
+                size=file.size,
+                partition_values=file.partition_values,
+                modification_time=now,
+                data_change=True,
+                stats=file.stats,
+            )
+            for file in adds
+        ]
+        actions += [RemoveAction(file.path, True, now, file.size, file.partition_values) for file in removes]
+        if actions:
+            self.open(table).create_write_transaction(
+                actions, "append", table.schema, list(table.partition_by), commit_properties=_properties(batch)
+            )
+
+    def append(self, table: Table, rows: pa.Table, batch: int) -> None:
+        """Adds rows to a control table in one commit."""
+        write_deltalake(self.open(table), rows, mode="append", commit_properties=_properties(batch))
+
+    def overwrite(self, table: Table, rows: pa.Table, batch: int) -> None:
+        """Replaces all rows of a control table in one commit."""
+        write_deltalake(self.open(table), rows, mode="overwrite", commit_properties=_properties(batch))
+
+    def take_back(self, table: Table, version: int) -> bool:
+        """Puts the table back to the content of a version; whether there was anything to take back."""
+        delta = self.open(table)
+        if delta.version() == version or _is_restored(delta, version):
+            return False
+        delta.restore(version)
+        return True
+
+
+def rows_of(table: Table, rows: list[dict[str, Any]]) -> pa.Table:
+    """Rows of a table from dictionaries by column name; a missing key is NULL."""
+    return pa.Table.from_pylist(rows, schema=table.schema)
+
+
+def _properties(batch: int) -> CommitProperties:
+    return CommitProperties(custom_metadata={"ctr.batch": str(batch)})
+
+
+def _is_restored(delta: DeltaTable, version: int) -> bool:
+    last = delta.history(1)[0]
+    return bool(last["operation"] == "RESTORE" and last["operationParameters"].get("version") == str(version))
+
+
+def _data_file(action: dict[str, Any]) -> DataFile:
+    return DataFile(
+        path=action["path"],
+        size=action["size_bytes"],
+        rows=action["num_records"],
+        date=action["partition.date"],
+        platform=action["partition.platform"],
+    )
