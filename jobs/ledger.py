@@ -1,0 +1,136 @@
+"""The ledger of event files: what is known of each, from the statements in the ``files`` table; the newest one holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime, timedelta, timezone
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from jobs.discover import MEMBER, EventFile
+from jobs.lake import Lake
+from jobs.records import Account
+from jobs.schemas import FILES, QUARANTINE, Table
+
+PLANNED = "planned"
+LOADED = "loaded"
+DUPLICATE = "duplicate"
+FAILED = "failed"
+REPLACED = "replaced"
+UNKNOWN_PLATFORM = "unknown_platform"
+ARCHIVE = "archive"
+
+STATES = {
+    PLANNED: "a run is reading it, or died while it did",
+    LOADED: "its rows are in the tables",
+    DUPLICATE: "same content as another loaded file of its platform; adds nothing",
+    FAILED: "could not be read to its end; tried again by every run",
+    REPLACED: "was loaded; a changed file came under the same path and took its place",
+    UNKNOWN_PLATFORM: "lies in no folder of a platform; not read",
+    ARCHIVE: "a ZIP; its members have statements of their own",
+}
+"""Every state of a file and what it means."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What the ledger says of one file."""
+
+    file_id: str
+    path: str
+    platform: str | None
+    size: int
+    state: str
+    checksum: str | None
+    duplicate_of: str | None
+    first_time: datetime | None
+    last_time: datetime | None
+    recorded_at: datetime
+
+    def days(self, table: Table) -> list[date]:
+        """First and last date of the partitions in which the file's rows can lie; none where it has none."""
+        if table is QUARANTINE:  # by the day of the run, which may have passed midnight before it recorded this
+            return [self.recorded_at.date() - timedelta(days=1), self.recorded_at.date()]
+        return [time.date() for time in (self.first_time, self.last_time) if time]
+
+
+@dataclass
+class Ledger:
+    """The newest statement about each file, and the questions that a plan asks."""
+
+    statements: dict[str, Statement] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, lake: Lake) -> Ledger:
+        """The ledger as the lake's newest version has it."""
+        rows = lake.read(FILES, list(Statement.__dataclass_fields__)).sort_by("recorded_at")
+        ledger = cls()
+        for row in rows.to_pylist():
+            ledger.statements[row["file_id"]] = Statement(**row)
+        return ledger
+
+    def is_done(self, file: EventFile) -> bool:
+        """Whether a plan may pass the file over."""
+        found = self.statements.get(file.file_id)
+        if found is None or found.state in (PLANNED, FAILED):
+            return False
+        if found.state == DUPLICATE:
+            return self._state(found.duplicate_of) == LOADED
+        if found.state == ARCHIVE:
+            return file.path not in self._open_archives
+        return True
+
+    def loaded(self) -> Iterable[Statement]:
+        """Statements about the files whose rows are in the tables."""
+        return (statement for statement in self.statements.values() if statement.state == LOADED)
+
+    def _state(self, file_id: str | None) -> str | None:
+        found = self.statements.get(file_id or "")
+        return found.state if found else None
+
+    @cached_property
+    def _open_archives(self) -> set[str]:
+        """Archives with a member that has to be looked at again."""
+        return {
+            statement.path.partition(MEMBER)[0]
+            for statement in self.statements.values()
+            if MEMBER in statement.path
+            and (
+                statement.state in (PLANNED, FAILED)
+                or (statement.state == DUPLICATE and self._state(statement.duplicate_of) != LOADED)
+            )
+        }
+
+
+def statement(file: EventFile, batch: int, state: str, **facts: Any) -> dict[str, Any]:
+    """One row of the ``files`` table, made now; ``facts`` are further columns."""
+    return {
+        "file_id": file.file_id,
+        "path": file.path,
+        "platform": file.platform,
+        "size": file.size,
+        "modified": file.modified,
+        "etag": file.etag,
+        "batch": batch,
+        "state": state,
+        "recorded_at": datetime.now(timezone.utc),
+        **facts,
+    }
+
+
+def account_columns(account: Account) -> dict[str, Any]:
+    """The account of a file as columns of the ``files`` table."""
+    columns = asdict(account)
+    for name in ("first", "last"):
+        value = columns.pop(f"{name}_ms")
+        columns[f"{name}_time"] = None if value is None else datetime.fromtimestamp(value / 1000, timezone.utc)
+    return columns
+
+
+def record(lake: Lake, rows: list[dict[str, Any]], batch: int) -> None:
+    """Adds statements to the ledger in one commit; none makes no commit."""
+    if rows:
+        lake.append(FILES, pa.Table.from_pylist(rows, schema=FILES.schema), batch)

@@ -1,0 +1,160 @@
+"""What a run reads: the listed files less those that the ledger knows, copies set aside, cut into batches, newest day first."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date
+from fnmatch import fnmatch
+
+from jobs.checksum import content_checksum
+from jobs.discover import MEMBER, EventFile, Listing, is_archive, list_members, open_file
+from jobs.errors import UnreadableFile
+from jobs.ledger import Ledger, Statement
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which files a run is about; the default is all of them. ``first`` and ``last`` are days, both included."""
+
+    first: date | None = None
+    last: date | None = None
+    path: str | None = None
+
+    def takes(self, file: EventFile) -> bool:
+        """Whether the file's day and path are among those asked for."""
+        if self.path is not None and not fnmatch(file.path, self.path):
+            return False
+        return (self.first is None or file.day >= self.first) and (self.last is None or file.day <= self.last)
+
+
+@dataclass
+class Batch:
+    """One batch: read, written and published as a whole. All lists may be empty."""
+
+    files: list[EventFile] = field(default_factory=list)
+    duplicates: list[tuple[EventFile, str]] = field(default_factory=list)
+    """Copies, each with the ``file_id`` of the file whose content it has."""
+    unknown: list[EventFile] = field(default_factory=list)
+    archives: list[EventFile] = field(default_factory=list)
+    failed: list[tuple[EventFile, str]] = field(default_factory=list)
+    """Files that could not even be looked into, each with the reason."""
+    replaced: list[Statement] = field(default_factory=list)
+    """Loaded files whose path now holds another content."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do or to record."""
+        return not any((self.files, self.duplicates, self.unknown, self.archives, self.failed))
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the files to read, as they lie on disk (members of archives: unpacked)."""
+        return sum(file.size for file in self.files)
+
+
+def make_batches(root: str, listing: Listing, ledger: Ledger, selection: Selection, batch_bytes: int) -> list[Batch]:
+    """The run's work in order; the first batch also holds what needs no reading. No work: an empty list."""
+    first = Batch()
+    new = [file for file in listing.files if not ledger.is_done(file) and selection.takes(file)]
+    readable = _look_into(root, new, ledger, first)
+    wanted = _set_copies_aside(root, readable, ledger, first)
+    batches = _cut(wanted, batch_bytes, first)
+    _find_replaced(batches, ledger)
+    return [batch for batch in batches if not batch.empty]
+
+
+def _look_into(root: str, new: list[EventFile], ledger: Ledger, batch: Batch) -> list[EventFile]:
+    """Files of a platform, members of archives among them; the others go to the batch's lists."""
+    readable: list[EventFile] = []
+    for file in new:
+        if not is_archive(root, file):
+            (readable if file.platform else batch.unknown).append(file)
+            continue
+        try:
+            members = [member for member in list_members(root, file) if not ledger.is_done(member)]
+        except UnreadableFile as error:
+            batch.failed.append((file, str(error)))
+            continue
+        batch.archives.append(file)
+        readable += [member for member in members if member.platform]
+        batch.unknown += [member for member in members if not member.platform]
+    return readable
+
+
+def _set_copies_aside(root: str, files: list[EventFile], ledger: Ledger, batch: Batch) -> list[EventFile]:
+    """The files whose content is new; of several with one content the first by path is read.
+
+    Only files of one platform and one size can be copies, so only those are read for their checksum.
+    """
+    loaded: dict[tuple[str | None, int], dict[str, str]] = defaultdict(dict)
+    for known in ledger.loaded():
+        if known.checksum:
+            loaded[known.platform, known.size][known.checksum] = known.file_id
+    groups: dict[tuple[str | None, int], list[EventFile]] = defaultdict(list)
+    for file in files:
+        groups[file.platform, file.size].append(file)
+    suspects = [file for key, group in groups.items() if key in loaded or len(group) > 1 for file in group]
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(lambda file: _checksum(root, file), suspects)
+        checksums = dict(zip((file.file_id for file in suspects), found, strict=True))
+    wanted: list[EventFile] = []
+    paths = {file.path: file.file_id for file in files}
+    for key, group in groups.items():
+        # A loaded file whose path now holds something else is about to lose its rows: it is no original any more.
+        seen = {
+            checksum: known
+            for checksum, known in loaded[key].items()
+            if paths.get(ledger.statements[known].path, known) == known
+        }
+        for file in sorted(group, key=lambda file: file.path):
+            checksum = checksums.get(file.file_id)
+            if checksum is not None and checksum in seen:
+                batch.duplicates.append((file, seen[checksum]))
+                continue
+            if checksum is not None:
+                seen[checksum] = file.file_id
+            wanted.append(file)
+    return wanted
+
+
+def _checksum(root: str, file: EventFile) -> str | None:
+    """The content's checksum, or None for a file that cannot be read: the read proper says why."""
+    try:
+        with open_file(root, file) as stream:
+            return content_checksum(stream)
+    except UnreadableFile:
+        return None
+
+
+def _cut(files: Iterable[EventFile], batch_bytes: int, first: Batch) -> list[Batch]:
+    """Batches of at most ``batch_bytes`` (a larger file stands alone), newest day first."""
+    batches = [first]
+    filled = 0
+    for file in sorted(sorted(files, key=lambda file: file.path), key=lambda file: file.day, reverse=True):
+        if filled and filled + file.size > batch_bytes:
+            batches.append(Batch())
+            filled = 0
+        batches[-1].files.append(file)
+        filled += file.size
+    _archives_last(batches)
+    return batches
+
+
+def _archives_last(batches: list[Batch]) -> None:
+    """An archive counts as seen in the batch that reads the last of its members, not before."""
+    archives, batches[0].archives = batches[0].archives, []
+    for archive in archives:
+        holders = [b for b in batches if any(f.path.startswith(archive.path + MEMBER) for f in b.files)]
+        (holders[-1] if holders else batches[0]).archives.append(archive)
+
+
+def _find_replaced(batches: list[Batch], ledger: Ledger) -> None:
+    by_path = {statement.path: statement for statement in ledger.loaded()}
+    for batch in batches:
+        for file in batch.files:
+            known = by_path.get(file.path)
+            if known is not None and known.file_id != file.file_id:
+                batch.replaced.append(known)

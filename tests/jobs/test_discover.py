@@ -1,0 +1,139 @@
+"""Listing event files: platforms, archives, half-copied names, keys."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from datetime import date
+
+import pytest
+
+from jobs.discover import EventFile, is_archive, list_events, list_members, open_file
+from jobs.errors import JobError, UnreadableFile
+
+UNFINISHED = (".*", "*.tmp", "*._COPYING_")
+
+
+def put(root, path, content=b"{}\n"):
+    file = root / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+    return file
+
+
+def found(root):
+    return {file.path: file.platform for file in list_events(str(root), UNFINISHED).files}
+
+
+def test_the_first_folder_is_the_platform_in_any_case(tmp_path):
+    put(tmp_path, "IOS/a.json")
+    put(tmp_path, "android/2016/02/b.json")
+    put(tmp_path, "MobileWeb/c")
+    put(tmp_path, "windows/d.json")
+    put(tmp_path, "e.json")
+    assert found(tmp_path) == {
+        "IOS/a.json": "iOS",
+        "android/2016/02/b.json": "Android",
+        "MobileWeb/c": "MobileWeb",
+        "windows/d.json": None,
+        "e.json": None,
+    }
+
+
+def test_half_copied_names_are_left_and_told(tmp_path):
+    put(tmp_path, "iOS/a.json.tmp")
+    put(tmp_path, "iOS/.b.json")
+    put(tmp_path, "iOS/.parts/c.json")
+    put(tmp_path, "iOS/d.json._COPYING_")
+    listing = list_events(str(tmp_path), UNFINISHED)
+    assert listing.files == []
+    assert listing.unfinished == ["iOS/.b.json", "iOS/.parts/c.json", "iOS/a.json.tmp", "iOS/d.json._COPYING_"]
+
+
+def test_a_missing_root_says_what_to_set(tmp_path):
+    with pytest.raises(
+        JobError, match=r"does not exist; set CTR_EVENTS to the folder that holds Android, MobileWeb, iOS"
+    ):
+        list_events(str(tmp_path / "nowhere"), UNFINISHED)
+
+
+def test_the_key_changes_with_path_size_or_time_and_with_nothing_else(tmp_path):
+    put(tmp_path, "iOS/a.json")
+    [file] = list_events(str(tmp_path), UNFINISHED).files
+    assert list_events(str(tmp_path), UNFINISHED).files[0].file_id == file.file_id
+    os.utime(tmp_path / "iOS/a.json", (1, 1))
+    assert list_events(str(tmp_path), UNFINISHED).files[0].file_id != file.file_id
+
+
+@pytest.mark.parametrize(
+    ("path", "day"),
+    [
+        ("iOS/2016-02-03/a.json", date(2016, 2, 3)),
+        ("iOS/2016/02/03/a.json", date(2016, 2, 3)),
+        ("iOS/productEvent_20160203.json.gz", date(2016, 2, 3)),
+        ("iOS/2016-02-31/20160203.json", date(2016, 2, 3)),
+        ("iOS/120160203999.json", date(1970, 1, 2)),
+        ("iOS/a.json", date(1970, 1, 2)),
+    ],
+)
+def test_the_day_of_a_file_is_a_date_in_its_path_else_that_of_its_change(path, day):
+    assert EventFile(path, "iOS", 1, 86_400_000_000).day == day
+
+
+def archive(file, **members):
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as content:
+        for name, data in members.items():
+            content.writestr(name.replace("__", "/"), data)
+
+
+def test_a_zip_of_the_folders_is_told_by_its_bytes_and_lists_its_members(tmp_path):
+    archive(tmp_path / "all.bin", events__iOS__a=b"1", events__android__b=b"22", events__odd__c=b"3")
+    [file] = list_events(str(tmp_path / "all.bin"), UNFINISHED).files
+    assert is_archive(str(tmp_path / "all.bin"), file)
+    members = list_members(str(tmp_path / "all.bin"), file)
+    assert [(m.path, m.platform, m.size) for m in members] == [
+        ("all.bin!events/android/b", "Android", 2),
+        ("all.bin!events/iOS/a", "iOS", 1),
+        ("all.bin!events/odd/c", None, 1),
+    ]
+    with open_file(str(tmp_path / "all.bin"), members[0]) as stream:
+        assert stream.read() == b"22"
+
+
+def test_a_zip_in_a_platform_folder_belongs_to_that_platform(tmp_path):
+    put(tmp_path, "iOS/x", b"")
+    archive(tmp_path / "iOS" / "x", Android__a=b"1")
+    [file] = list_events(str(tmp_path), UNFINISHED).files
+    assert [m.platform for m in list_members(str(tmp_path), file)] == ["iOS"]
+
+
+def test_a_damaged_zip_is_unreadable(tmp_path):
+    archive(tmp_path / "all.zip", iOS__a=b"1" * 1000)
+    whole = (tmp_path / "all.zip").read_bytes()
+    (tmp_path / "all.zip").write_bytes(whole[:-30])
+    [file] = list_events(str(tmp_path / "all.zip"), UNFINISHED).files
+    with pytest.raises(UnreadableFile, match="not a readable ZIP"):
+        list_members(str(tmp_path / "all.zip"), file)
+
+
+def test_a_member_whose_bytes_were_damaged_is_unreadable(tmp_path):
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as content:
+        content.writestr("iOS/a", b"AAAAAAAAAA")
+    (tmp_path / "all.zip").write_bytes((tmp_path / "all.zip").read_bytes().replace(b"AAAAAAAAAA", b"AAAAABAAAA"))
+    [file] = list_events(str(tmp_path / "all.zip"), UNFINISHED).files
+    [member] = list_members(str(tmp_path / "all.zip"), file)
+    with (
+        pytest.raises(UnreadableFile, match="damaged in its ZIP"),
+        open_file(str(tmp_path / "all.zip"), member) as stream,
+    ):
+        stream.read()
+
+
+def test_a_file_that_is_gone_or_changed_is_unreadable(tmp_path):
+    file = put(tmp_path, "iOS/a.json")
+    [listed] = list_events(str(tmp_path), UNFINISHED).files
+    with pytest.raises(UnreadableFile, match="changed while it was read"), open_file(str(tmp_path), listed):
+        file.write_bytes(b"{}\n{}\n")
+    file.unlink()
+    with pytest.raises(UnreadableFile, match="cannot be read: No such file"), open_file(str(tmp_path), listed):
+        pass
