@@ -1,0 +1,128 @@
+"""Reading the purchase database by Spark's JDBC source: every column as text, so that no driver changes a value on the way.
+
+Drivers do change values (SQLite: INTEGER arrives as 32 bits, an empty text in a numeric column as 0, DATETIME without its time), so
+the query casts to text and Spark casts to the types of the table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, DataFrameReader, SparkSession
+
+from jobs.config import Config
+from jobs.errors import JobError
+
+T = TypeVar("T")
+
+_DRIVERS = {
+    "sqlite": "org.sqlite.JDBC",
+    "postgresql": "org.postgresql.Driver",
+    "mysql": "com.mysql.cj.jdbc.Driver",
+}
+_TEXT = {"sqlite": "text", "postgresql": "text", "mysql": "char"}
+_MYSQL_UTC = "connectionTimeZone=UTC&forceConnectionTimeZoneToSession=true"
+
+
+def read_table(
+    spark: SparkSession, config: Config, table: str, columns: dict[str, tuple[str, ...]], since: str | None = None
+) -> DataFrame:
+    """A table's wanted columns as text, under their own names (the keys); of several possible names the first it has is read.
+
+    ``since`` is a condition for the database, with ``{name}`` for the real name of a column.
+
+    Raises:
+        JobError: the database cannot be reached, or has no such table or column.
+    """
+    found = asking(
+        config, lambda: _reader(spark, config).option("dbtable", f"(select * from {table} where 1 = 0) t").load()
+    )
+    names = {key: _first(config, table, found.columns, possible) for key, possible in columns.items()}
+    kind = dialect(config.purchases_url)
+    texts = ", ".join(f"cast({_quoted(kind, name)} as {_TEXT[kind]}) as {key}" for key, name in names.items())
+    condition = f" where {since.format(**{key: _quoted(kind, name) for key, name in names.items()})}" if since else ""
+    query = f"(select {texts} from {table}{condition}) t"
+    schema = ", ".join(f"{key} string" for key in columns)
+    return asking(config, lambda: _reader(spark, config).option("dbtable", query).option("customSchema", schema).load())
+
+
+def asking(config: Config, ask: Callable[[], T]) -> T:
+    """Runs something that talks to the database.
+
+    Raises:
+        JobError: it failed; one line names the database and the reason.
+    """
+    try:
+        return ask()
+    except (Py4JJavaError, PySparkException) as error:
+        raise JobError(
+            f"the purchase database {shown(config.purchases_url)} cannot be read: {_reason(error)}; "
+            "check CTR_PURCHASES_URL, the user and password, and that both tables are loaded (python -m jobs.load_csv)"
+        ) from None
+
+
+def dialect(url: str) -> str:
+    """The kind of database: sqlite, postgresql or mysql."""
+    return url.split(":", 2)[1]
+
+
+def shown(url: str) -> str:
+    """The address without user and password, for messages."""
+    return re.sub(r"(?i)(user|password)=[^&]*", r"\1=...", re.sub(r"//[^/@]*@", "//", url))
+
+
+def _reader(spark: SparkSession, config: Config) -> DataFrameReader:
+    kind = dialect(config.purchases_url)
+    _check_sqlite_file(config.purchases_url)
+    reader = spark.read.format("jdbc").option("driver", _DRIVERS[kind]).option("fetchsize", "10000")
+    url = config.purchases_url
+    if kind == "mysql":
+        url += ("&" if "?" in url else "?") + _MYSQL_UTC
+    if config.purchases_user:
+        reader = reader.option("user", config.purchases_user)
+    if config.purchases_password:
+        reader = reader.option("password", config.purchases_password.get_secret_value())
+    return reader.option("url", url)
+
+
+def _check_sqlite_file(url: str) -> None:
+    """SQLite's driver would make an empty database where none is."""
+    file = Path(url.removeprefix("jdbc:sqlite:").partition("?")[0])
+    if dialect(url) == "sqlite" and not file.is_file():
+        raise JobError(
+            f"no purchase database at {file}; load the two CSV files first: "
+            f"python -m jobs.load_csv ORDERS.csv ORDER_ITEMS.csv --url {url}"
+        )
+
+
+def _first(config: Config, table: str, found: list[str], possible: tuple[str, ...]) -> str:
+    lower = {name.lower(): name for name in found}
+    for name in possible:
+        if name.lower() in lower:
+            return lower[name.lower()]
+    raise JobError(
+        f"table {table} of {shown(config.purchases_url)} has no column {' or '.join(possible)} "
+        f"(it has {', '.join(found)}); name yours under [columns] in conf/ctr.toml"
+    )
+
+
+def _quoted(kind: str, name: str) -> str:
+    mark = "`" if kind == "mysql" else '"'
+    return mark + name.replace(mark, mark * 2) + mark
+
+
+def _reason(error: Exception) -> str:
+    """The innermost cause, one line, without a stack."""
+    java = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
+    text = str(error)
+    if java is not None:
+        while java.getCause() is not None:
+            java = java.getCause()
+        text = java.toString()
+    line = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+    return shown(re.sub(r"^(?:[\w$]+\.)+[\w$]+:\s*", "", line))[:300]
