@@ -1,0 +1,110 @@
+"""Reads the rows of ``publications`` and notices new ones, at the cost of one ``stat`` while nothing happens."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from deltalake import DeltaTable
+
+from serving.contract import PUBLICATIONS, TABLES
+
+logger = logging.getLogger(__name__)
+
+_SETTLED_SECONDS = 2.0
+"""A folder changed more recently than this may change again without a new time stamp on a coarse clock."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One row of ``publications``: a consistent set of table versions."""
+
+    table_id: str
+    """Identity of the ``publications`` table; another one means that the lake was made anew."""
+    number: int
+    published_at: datetime
+    versions: dict[str, int | None] = field(hash=False)
+    job: str
+    report: dict[str, Any] = field(hash=False)
+
+
+class PublicationLog:
+    """The ``publications`` table of one lake."""
+
+    def __init__(self, lake: str) -> None:
+        self.path = Path(lake) / "publications"
+        self._seen: tuple[int, int] | None = None
+
+    def changed(self) -> bool:
+        """Whether the table may have changed since the last call of ``read``; absent tables count as changed."""
+        mark = self._mark()
+        return mark is None or mark != self._seen
+
+    def read(self) -> list[Publication]:
+        """All publications, newest first; empty where there is no table.
+
+        Raises:
+            Exception: whatever ``deltalake`` raises on a table that it cannot read.
+        """
+        mark = self._mark()
+        self._seen = None
+        if mark is None or not DeltaTable.is_deltatable(str(self.path)):
+            return []
+        table = DeltaTable(str(self.path))
+        rows = table.to_pyarrow_table(columns=list(PUBLICATIONS.names)).to_pylist()
+        publications = [_publication(str(table.metadata().id), row) for row in rows]
+        if time.time() - mark[1] / 1e9 > _SETTLED_SECONDS:
+            self._seen = mark
+        return sorted(publications, key=lambda publication: publication.number, reverse=True)
+
+    def forget(self) -> None:
+        """Make the next ``changed`` say yes, so that a publication that could not be served is tried again."""
+        self._seen = None
+
+    def _mark(self) -> tuple[int, int] | None:
+        """Identity and time of the log's folder: every commit adds a file to it."""
+        try:
+            status = (self.path / "_delta_log").stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
+
+
+def _publication(table_id: str, row: dict[str, Any]) -> Publication:
+    return Publication(
+        table_id=table_id,
+        number=row["publication"],
+        published_at=row["published_at"],
+        versions={table: row[f"{table}_version"] for table in TABLES},
+        job=row["job"] or "",
+        report=_report(row["report"]),
+    )
+
+
+def _report(text: str | None) -> dict[str, Any]:
+    """The report as an object. It decides nothing, so one that is not an object is logged and left out."""
+    try:
+        report = json.loads(text or "{}")
+    except ValueError:
+        report = None
+    if isinstance(report, dict):
+        return report
+    logger.warning("a publication has a report that is not a JSON object: %.80r", text)
+    return {}
+
+
+def runs(publications: list[Publication], count: int = 10) -> Iterator[dict[str, Any]]:
+    """The newest runs as ``/v1/status`` tells them: the publication, and what its report says."""
+    for publication in publications[:count]:
+        yield {
+            "dataVersion": publication.number,
+            "publishedAt": publication.published_at,
+            "job": publication.job,
+            "report": publication.report,
+        }

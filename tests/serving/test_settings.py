@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from serving.errors import SettingsError
+from serving.settings import ROOT, Settings, is_loopback, load_settings
+
+
+@pytest.fixture
+def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Writes a configuration file and points CTR_CONF at it."""
+
+    def write(text: str) -> Path:
+        file = tmp_path / "conf" / "ctr.toml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+        monkeypatch.setenv("CTR_CONF", str(file))
+        return file
+
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"CTR_{name.upper()}", raising=False)
+    return write
+
+
+def test_the_file_of_the_project_is_valid_and_listens_on_loopback_only(conf, monkeypatch):
+    monkeypatch.delenv("CTR_CONF", raising=False)
+    settings = load_settings()
+    assert settings.host == "127.0.0.1"
+    assert settings.port == 8000
+    assert settings.lake == str(ROOT / "data" / "lake")
+
+
+def test_a_relative_lake_of_the_file_starts_at_the_folder_above_the_file(conf, tmp_path):
+    conf('lake = "some/lake"\n')
+    assert load_settings().lake == str(tmp_path / "some" / "lake")
+
+
+def test_a_relative_lake_of_the_environment_starts_at_the_working_directory(conf, tmp_path, monkeypatch):
+    conf('lake = "some/lake"\n')
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("CTR_LAKE", "other")
+    assert load_settings().lake == str(here / "other")
+
+
+def test_the_environment_overrides_the_file(conf, monkeypatch):
+    conf('lake = "x"\n[serving]\nport = 1000\nbody_bytes = "2k"\n')
+    monkeypatch.setenv("CTR_PORT", "2000")
+    settings = load_settings()
+    assert settings.port == 2000
+    assert settings.body_bytes == 2048
+
+
+def test_keys_of_the_jobs_are_no_business_of_the_service(conf):
+    conf('lake = "x"\nevents = "y"\n[jobs]\nbatch_bytes = "1g"\n')
+    assert load_settings().lake.endswith("/x")
+
+
+def test_every_wrong_setting_is_named_at_once(conf):
+    file = conf('lake = "x"\n[serving]\nprot = 1\nport = 70000\nbody_bytes = "much"\n')
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    text = str(caught.value)
+    assert str(file) in text
+    assert "serving.prot: no such setting" in text
+    assert "port: found 70000" in text
+    assert "body_bytes: found 'much': wanted a size above 0" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[serving]\n", "lake: missing: set it in the file or as CTR_LAKE"),
+        ('lake = "s3://bucket/lake"\n', "wanted a local path"),
+        ('lake = "x"\n[serving]\nlake = "y"\n', "serving.lake: lake stands on the top level"),
+        ('lake = "x"\nserving = 1\n', "wanted a section [serving]"),
+        ("lake = \n", "cannot read the configuration"),
+    ],
+)
+def test_a_fault_is_told_in_words(conf, text, told):
+    conf(text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert told in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_told_with_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setenv("CTR_CONF", str(tmp_path / "none.toml"))
+    with pytest.raises(SettingsError, match="set CTR_CONF to a readable file"):
+        load_settings()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.org", ""])
+def test_an_address_that_others_reach_is_refused_in_one_line(conf, host):
+    conf(f'lake = "x"\n[serving]\nhost = "{host}"\n')
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert "allow_unauthenticated = true" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_address_that_others_reach_is_taken_when_told_in_words(conf):
+    conf('lake = "x"\n[serving]\nhost = "0.0.0.0"\nallow_unauthenticated = true\n')
+    assert load_settings().host == "0.0.0.0"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_loopback_addresses_need_no_word(host):
+    assert is_loopback(host)
+    assert Settings(lake="/x", host=host).host == host
+
+
+def test_every_setting_has_a_description():
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        Settings(lake="/x").port = 1
