@@ -1,4 +1,4 @@
-"""jobs/load_csv.py into a real PostgreSQL that the test starts for itself."""
+"""jobs/load_csv into a real PostgreSQL that the test starts for itself."""
 
 from __future__ import annotations
 

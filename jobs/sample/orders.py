@@ -11,7 +11,7 @@ from types import TracebackType
 
 import numpy as np
 
-from jobs.sample_catalog import Catalog, Ints, pick
+from jobs.sample.catalog import Catalog, Ints, pick
 
 SPELLINGS = {"status": ("status", "device"), "order_status": ("order_status", "device_type")}
 """Names of the status and device columns: as in the case's text, as in the real tables."""

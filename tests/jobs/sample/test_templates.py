@@ -1,4 +1,4 @@
-"""jobs/sample_templates.py and the numbers that fill it: what numpy writes is what a JSON reader reads."""
+"""jobs/sample/templates.py and the numbers that fill it: what numpy writes is what a JSON reader reads."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.sample_catalog import text_cells
-from jobs.sample_events import digits
-from jobs.sample_templates import compile_template, make_style
+from jobs.sample.catalog import text_cells
+from jobs.sample.events import digits
+from jobs.sample.templates import compile_template, make_style
 
 TIMES = st.lists(st.integers(10**12, 10**13 - 1), min_size=1, max_size=20)
 

@@ -16,10 +16,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from jobs.sample_catalog import DAY_MS, PLATFORM_SHARES, Ints, make_catalog
-from jobs.sample_events import Block, Span, make_block
-from jobs.sample_orders import Orders, follow_views
-from jobs.sample_templates import Style, make_style
+from jobs.sample.catalog import DAY_MS, PLATFORM_SHARES, Ints, make_catalog
+from jobs.sample.events import Block, Span, make_block
+from jobs.sample.orders import Orders, follow_views
+from jobs.sample.templates import Style, make_style
 
 _BLOCK_MESSAGES = 8192
 _SHARED_SHARE = 0.01

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jobs.errors import UsageError
-from jobs.sample_files import Parameters
+from jobs.sample.files import Parameters
 
 MARKER = "sample.json"
 """The parameters of a finished sample; it is put in place last."""

@@ -1,4 +1,4 @@
-"""jobs/sample.py: the files as a user finds them, against a plain recount that shares no code with the generator."""
+"""jobs/sample: the files as a user finds them, against a plain recount that shares no code with the generator."""
 
 from __future__ import annotations
 

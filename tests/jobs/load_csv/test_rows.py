@@ -1,4 +1,4 @@
-"""jobs/load_csv_rows.py: rules of values and of line numbers that hold for all inputs."""
+"""jobs/load_csv/rows.py: rules of values and of line numbers that hold for all inputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import JobError
-from jobs.load_csv_rows import CsvFile, Kind, Shape, open_csv
+from jobs.load_csv.rows import CsvFile, Kind, Shape, open_csv
 
 SHAPE = Shape("t", {"id": (Kind.KEY, ("id",)), "at": (Kind.MOMENT, ("at",))}, {"total": Kind.AMOUNT, "n": Kind.COUNT})
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)

@@ -31,9 +31,9 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.sample_catalog import DAY_MS, PLATFORM_SHARES, Catalog, Ints
-from jobs.sample_files import Account, Parameters
-from jobs.sample_orders import OTHER_DEVICE, OrderCounts
+from jobs.sample.catalog import DAY_MS, PLATFORM_SHARES, Catalog, Ints
+from jobs.sample.files import Account, Parameters
+from jobs.sample.orders import OTHER_DEVICE, OrderCounts
 
 _EPOCH_ORDINAL = 719_163
 

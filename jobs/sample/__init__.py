@@ -3,7 +3,7 @@
     python -m jobs.sample                          # small, data/sample
     python -m jobs.sample --out big --bytes 10g    # 10 GB of events a day
 
-The same parameters give the same bytes, whatever the number of workers. ``jobs/sample_truth.py`` explains ``truth.json``.
+The same parameters give the same bytes, whatever the number of workers. ``jobs/sample/truth.py`` explains ``truth.json``.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from jobs.config import parse_bytes
 from jobs.errors import JobError, UsageError
-from jobs.sample_catalog import make_catalog
-from jobs.sample_files import Account, EventFile, Parameters, plan_files, write_file
-from jobs.sample_folder import is_there, put_in_place, scratch, write_marker
-from jobs.sample_orders import SPELLINGS, OrderFiles
-from jobs.sample_truth import Truth
+from jobs.sample.catalog import make_catalog
+from jobs.sample.files import Account, EventFile, Parameters, plan_files, write_file
+from jobs.sample.folder import is_there, put_in_place, scratch, write_marker
+from jobs.sample.orders import SPELLINGS, OrderFiles
+from jobs.sample.truth import Truth
 
 _FIRST_DAY, _LAST_DAY = date(2002, 1, 1), date(2099, 12, 30)
 """Days whose times in milliseconds have 13 digits and are no broken ones."""
@@ -210,7 +210,3 @@ def _day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"found {text!r}, wanted a day such as 2016-02-01") from None
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""jobs/load_csv_database.py: JDBC addresses, and the statements of the three kinds of database."""
+"""jobs/load_csv/database.py: JDBC addresses, and the statements of the three kinds of database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from jobs.errors import UsageError
-from jobs.load_csv_database import _connect_arguments, _engine, _upsert
+from jobs.load_csv.database import _connect_arguments, _engine, _upsert
 
 TABLE = sa.Table("t", sa.MetaData(), sa.Column("id", sa.BigInteger, primary_key=True), sa.Column("v", sa.Text))
 

@@ -21,8 +21,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from jobs.config import Config, load_config
 from jobs.errors import JobError, UsageError
-from jobs.load_csv_database import Loaded, count_orphans, make_table, one_transaction, open_database, write_rows
-from jobs.load_csv_rows import CsvFile, Kind, Shape, open_csv
+from jobs.load_csv.database import Loaded, count_orphans, make_table, one_transaction, open_database, write_rows
+from jobs.load_csv.rows import CsvFile, Kind, Shape, open_csv
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -126,7 +126,3 @@ def _parser() -> argparse.ArgumentParser:
         "conf/ctr.toml); user and password: CTR_PURCHASES_USER, CTR_PURCHASES_PASSWORD",
     )
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""jobs/load_csv.py on SQLite: what is in the database afterwards, and what is said when a file does not fit."""
+"""jobs/load_csv on SQLite: what is in the database afterwards, and what is said when a file does not fit."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from functools import cache
 
 import numpy as np
 
-from jobs.sample_catalog import Cells
+from jobs.sample.catalog import Cells
 
 WIDTHS = {"time": 13, "fraction": 4, "sent": 13, "event": 18, "session": 18, "mpid": 18, "batch": 18}
 WIDTHS |= {"product": 12, "price": 5, "message": 36}

@@ -9,8 +9,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from jobs.sample_catalog import DAY_MS, Catalog, Cells, Floats, Ints, day_offsets, pick
-from jobs.sample_templates import BROKEN, IGNORED, VIEWS, Style
+from jobs.sample.catalog import DAY_MS, Catalog, Cells, Floats, Ints, day_offsets, pick
+from jobs.sample.templates import BROKEN, IGNORED, VIEWS, Style
 
 _EVENTS_A_MESSAGE = (0.40, 0.25, 0.15, 0.10, 0.06, 0.04)
 _SHARE_WITHOUT_ID = 0.01

@@ -18,7 +18,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.types import TypeEngine
 
 from jobs.errors import JobError, UsageError
-from jobs.load_csv_rows import CsvFile, Kind, Row, Value
+from jobs.load_csv.rows import CsvFile, Kind, Row, Value
 
 _BATCH = 1000
 _CONNECT_SECONDS = 10
