@@ -72,7 +72,7 @@ class Config(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="CTR_")
 
-    events: str = Field(description="root of the platform folders, or a ZIP of them; a path or s3a://")
+    events: str = Field(description="root of the platform folders, or a ZIP of them")
     lake: str = Field(description="root of the Delta tables")
     purchases_url: str = Field(description="JDBC address of the purchase database")
     purchases_user: str | None = Field(None, description="user of the purchase database")

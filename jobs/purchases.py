@@ -162,18 +162,17 @@ def to_quarantine(items: DataFrame, batch: int, today: date) -> DataFrame:
 
 def changed_partitions(new: DataFrame, old: DataFrame) -> set[Partition]:
     """The (date, platform) whose set of rows differs between two frames of ``purchases``."""
-    left = _fingerprints(new).withColumnRenamed("fingerprint", "new")
-    right = _fingerprints(old).withColumnRenamed("fingerprint", "old")
-    differing = left.join(right, ["date", "platform"], how="full").where(~F.col("new").eqNullSafe(F.col("old")))
-    return {(row["date"], row["platform"]) for row in differing.select("date", "platform").collect()}
+    wanted, held = _fingerprints(new), _fingerprints(old)
+    return {key for key in {*wanted, *held} if wanted.get(key) != held.get(key)}
 
 
-def _fingerprints(rows: DataFrame) -> DataFrame:
-    """One value for the rows of a partition that does not depend on their order: their number and two sums of row hashes."""
+def _fingerprints(rows: DataFrame) -> dict[Partition, tuple[object, ...]]:
+    """A value for the rows of each partition that does not depend on their order: their number and two sums of hashes."""
     columns = [F.col(name) for name in PURCHASES.columns]
-    first, second = F.xxhash64(*columns), F.xxhash64(F.lit("second"), *columns)
-    sums = [F.sum(value.cast("decimal(20,0)")) for value in (first, second)]
-    return rows.groupBy("date", "platform").agg(F.struct(F.count(F.lit(1)), *sums).alias("fingerprint"))
+    hashes = (F.xxhash64(*columns), F.xxhash64(F.lit("second"), *columns))
+    sums = [F.sum(value.cast("decimal(20,0)")) for value in hashes]
+    found = rows.groupBy("date", "platform").agg(F.count(F.lit(1)), *sums).collect()
+    return {(row[0], row[1]): tuple(row[2:]) for row in found}
 
 
 def _platform(config: Config) -> Column:
