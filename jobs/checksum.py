@@ -55,6 +55,10 @@ class HashingReader(io.RawIOBase):
         """Where the next byte is read."""
         return self._at
 
+    def read(self, size: int = -1, /) -> bytes:
+        """At most ``size`` bytes; none at the end."""
+        return super().read(size) or b""
+
     def readinto(self, buffer: object) -> int:
         """Reads into a buffer; 0 at the end."""
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type]  # any writable buffer
