@@ -1,0 +1,63 @@
+"""What a job says while it works: stages, and how far Spark's tasks are. A bar on a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pyspark.sql import SparkSession
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+_LINE_SECONDS = 10.0
+
+
+class Stages:
+    """Times the stages of a run and shows each; ``seconds`` holds what each took."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Times the body under a name; a name met again adds up."""
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - begin, 3)
+
+    @contextmanager
+    def tasks(self, spark: SparkSession, text: str, total: int) -> Iterator[None]:
+        """Shows how many of a Spark job's tasks are done while the body runs it."""
+        spark.sparkContext.setJobDescription(text)
+        ended = threading.Event()
+        watcher = threading.Thread(target=self._watch, args=(spark, text, total, ended), daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            watcher.join()
+            spark.sparkContext.setJobDescription("")
+
+    def _watch(self, spark: SparkSession, text: str, total: int, ended: threading.Event) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bar:
+            shown = bar.add_task(text, total=total)
+            said = time.monotonic()
+            while not ended.wait(0.5):
+                done = _done(spark)
+                bar.update(shown, completed=min(done, total))
+                if not self.console.is_terminal and time.monotonic() - said >= _LINE_SECONDS:
+                    self.console.print(f"{text}: {done} of {total} tasks")
+                    said = time.monotonic()
+
+
+def _done(spark: SparkSession) -> int:
+    tracker = spark.sparkContext.statusTracker()
+    infos = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
+    return sum(info.numCompletedTasks for info in infos if info)

@@ -1,0 +1,46 @@
+"""Taking the rows of replaced event files out of a table: the data files that hold some are written again without them."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from jobs.datafiles import DataFile, DataFileWriter, file_schema
+from jobs.lake import Lake
+from jobs.schemas import Table
+
+
+def rewrite_without(
+    lake: Lake, table: Table, file_ids: set[str], first: date, last: date
+) -> tuple[list[DataFile], list[DataFile]]:
+    """Data files to add and data files to remove, so that no row of these event files is left. Nothing is committed.
+
+    Only partitions from ``first`` to ``last`` are looked into, so that the work does not grow with the history.
+    """
+    adds: list[DataFile] = []
+    removes: list[DataFile] = []
+    for held in lake.files(table):
+        if not first <= held.date <= last:
+            continue
+        kept = _without(lake, table, held, file_ids)
+        if kept is not None:
+            adds += kept
+            removes.append(held)
+    return adds, removes
+
+
+def _without(lake: Lake, table: Table, held: DataFile, file_ids: set[str]) -> list[DataFile] | None:
+    """What is left of one data file, or None when it holds no row of these event files."""
+    path = f"{lake.uri(table)}/{held.path}"
+    found = pc.unique(pq.read_table(path, columns=["file_id"], partitioning=None)["file_id"]).to_pylist()
+    if not file_ids.intersection(found):
+        return None
+    writer = DataFileWriter(lake.root, table, held.date, held.platform)
+    source = pq.ParquetFile(path)
+    for group in range(source.num_row_groups):
+        rows = source.read_row_group(group).select(file_schema(table).names)
+        writer.write(rows.filter(pc.invert(pc.is_in(rows["file_id"], value_set=pa.array(file_ids, pa.string())))))
+    return writer.close()

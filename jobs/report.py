@@ -1,0 +1,170 @@
+"""The report of a run: what it read, wrote and left, as the closing table, as JSON in the publication, and as an exit code."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table as Grid
+
+from jobs.config import Config
+from jobs.discover import Listing
+from jobs.events import Read
+from jobs.lake import Partition
+from jobs.plan import Batch
+from jobs.progress import Stages
+from jobs.purchases import Purchases
+from jobs.records import Account
+
+OK, QUALITY = 0, 3
+_SHOWN = 5
+
+
+@dataclass
+class Report:
+    """One batch of a run, or a run that had nothing to do (``publication`` None)."""
+
+    job: str
+    started: datetime
+    recovered: list[str] = field(default_factory=list)
+    publication: int | None = None
+    left: int = 0
+    """Batches that are still to do."""
+    files: Counter[str] = field(default_factory=Counter)
+    account: Account = field(default_factory=Account)
+    bytes_on_disk: int = 0
+    purchases: dict[str, Any] = field(default_factory=dict)
+    partitions: int = 0
+    seconds: float = 0.0
+    stages: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    limit_passed: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 3 when a data-quality limit was passed."""
+        return QUALITY if self.limit_passed else OK
+
+    def add_plan(self, listing: Listing, batches: list[Batch], purchases: Purchases) -> None:
+        """What the run found to do."""
+        batch = batches[0] if batches else Batch()
+        self.left = len(batches) - 1 if batches else 0
+        if batch.replaced:  # a copy of a replaced file may have to be read in its stead: look again
+            self.left = max(self.left, 1)
+        self.files.update(
+            listed=len(listing.files),
+            unfinished=len(listing.unfinished),
+            planned=len(batch.files),
+            duplicate=len(batch.duplicates),
+            unknown_platform=len(batch.unknown),
+        )
+        self.bytes_on_disk = batch.bytes
+        self.purchases = purchases.counts
+        if self.recovered:
+            self.warnings.append(f"a run died before this one; taken back: {', '.join(self.recovered)}")
+        self._warn("look half-copied and are left for later", listing.unfinished)
+        self._warn("lie in no folder of a platform and are not read", [file.path for file in batch.unknown])
+        self._warn("are copies of others and add nothing", [file.path for file, _ in batch.duplicates])
+        if self.purchases.get("without_order"):
+            self.warnings.append(f"{self.purchases['without_order']:,} order items have no order and are in no CTR")
+
+    def add_result(self, batch: Batch, read: Read, touched: set[Partition]) -> None:
+        """What came of the files."""
+        failed = [(file.path, result.failure) for file in batch.files if (result := read.files[file.file_id]).failure]
+        failed += [(file.path, reason) for file, reason in batch.failed]
+        self.files.update(loaded=len(batch.files) + len(batch.failed) - len(failed), failed=len(failed))
+        self.files["replaced"] = len(batch.replaced)
+        for result in read.files.values():
+            if result.failure is None:
+                self.account = self.account + result.account
+        self.partitions = len(touched)
+        self._warn("could not be read and are tried again by the next run", [f"{path} ({why})" for path, why in failed])
+
+    def finish(self, stages: Stages, config: Config) -> None:
+        """Times, and the data-quality limits."""
+        self.stages = dict(stages.seconds)
+        self.seconds = round((datetime.now(timezone.utc) - self.started).total_seconds(), 3)
+        share = self.quarantined_share
+        if share > config.quarantine_limit:
+            self.limit_passed = True
+            self.warnings.append(
+                f"{share:.2%} of the records or events were quarantined, more than quarantine_limit = "
+                f"{config.quarantine_limit:.2%}: look at the quarantine table by reason"
+            )
+
+    @property
+    def quarantined_share(self) -> float:
+        """The larger of two shares: quarantined records of all, quarantined events of all product events; 0 to 1."""
+        account = self.account
+        products = account.views + account.quarantined_events
+        return max(
+            account.quarantined_records / account.records if account.records else 0.0,
+            account.quarantined_events / products if products else 0.0,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The ``report`` of the publication (docs/lake.md)."""
+        account = self.account
+        counts = (
+            "records",
+            "decoded",
+            "quarantined_records",
+            "blank",
+            "events",
+            "views",
+            "ignored",
+            "quarantined_events",
+        )
+        return {
+            "job": self.job,
+            "started_at": self.started.isoformat(),
+            "seconds": self.seconds,
+            "files": dict(self.files),
+            **{name: getattr(account, name) for name in counts},
+            "bytes": account.bytes,
+            "purchases": self.purchases,
+            "partitions": self.partitions,
+            "stages": self.stages,
+            "warnings": self.warnings,
+        }
+
+    def show(self, console: Console) -> None:
+        """Prints the closing table, then the warnings."""
+        title = f"{self.job}: publication {self.publication}" if self.publication else f"{self.job}: nothing new"
+        grid = Grid(title=title, title_justify="left", show_header=False)
+        for name, value in self._lines():
+            grid.add_row(name, value)
+        console.print(grid)
+        for warning in self.warnings:
+            console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+
+    def _lines(self) -> list[tuple[str, str]]:
+        account, bought = self.account, self.purchases
+        records = {"decoded": account.decoded, "quarantined": account.quarantined_records, "blank": account.blank}
+        events = {"views": account.views, "ignored": account.ignored, "quarantined": account.quarantined_events}
+        kinds = ("purchases", "excluded", "without_order", "quarantined")
+        items = {name.replace("_", " "): bought.get(name, 0) for name in kinds}
+        items["of other devices"] = sum(bought.get("other_devices", {}).values())
+        read, megabytes = self.stages.get("read", 0.0), account.bytes / 1e6
+        return [
+            ("files", ", ".join(f"{count:,} {state}" for state, count in self.files.items() if count) or "none"),
+            ("records", _sum(account.records, records)),
+            ("events", _sum(account.events, events)),
+            ("order items", _sum(bought.get("items", 0), items)),
+            ("partitions", f"{self.partitions:,} recomputed"),
+            ("stages", ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.stages.items())),
+            ("speed", f"{megabytes:,.1f} MB at {megabytes / read:,.0f} MB/s" if read and megabytes else "nothing read"),
+            ("seconds", f"{self.seconds:.1f}"),
+        ]
+
+    def _warn(self, what: str, names: list[str]) -> None:
+        if names:
+            more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+            self.warnings.append(f"files that {what}: {len(names):,}: {', '.join(names[:_SHOWN])}{more}")
+
+
+def _sum(total: int, parts: dict[str, int]) -> str:
+    return f"{total:,} = " + " + ".join(f"{count:,} {name}" for name, count in parts.items())

@@ -1,0 +1,78 @@
+"""The command line: usage, exit codes, status. What needs Spark is in test_run.py and tests/path."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from jobs import cli
+from jobs.errors import JobError
+from jobs.lake import Lake
+from jobs.publish import publish
+
+
+@pytest.fixture
+def env(tmp_path, monkeypatch):
+    monkeypatch.setenv("CTR_EVENTS", str(tmp_path / "events"))
+    monkeypatch.setenv("CTR_LAKE", str(tmp_path / "lake"))
+    monkeypatch.setenv("CTR_PURCHASES_URL", f"jdbc:sqlite:{tmp_path}/shop.db")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["nightly"], ["daily", "--fast"], ["backfill", "--from", "yesterday"], ["backfill", "--batch-bytes", "0"]],
+)
+def test_wrong_usage_exits_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert "usage: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("job", ["daily", "backfill", "status"])
+def test_every_job_has_help(job, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main([job, "--help"])
+    assert caught.value.code == 0
+    assert "usage: ./spark-submit.sh" in capsys.readouterr().out
+
+
+def test_a_wrong_setting_is_wrong_usage(env, monkeypatch, capsys):
+    monkeypatch.setenv("CTR_ORDERS_TIMEZONE", "Mars")
+    assert cli.main(["status"]) == 2
+    assert capsys.readouterr().err.startswith("error: wrong setting")
+
+
+def test_status_without_a_lake_says_what_to_run(env, capsys):
+    assert cli.main(["status"]) == 1
+    assert (
+        capsys.readouterr().err == f"error: no lake at {env}/lake: run ./spark-submit.sh daily first, or set CTR_LAKE\n"
+    )
+
+
+def test_status_tells_the_publication_as_text_and_as_json(env, capsys):
+    lake = Lake(str(env / "lake"))
+    lake.create()
+    assert cli.main(["status"]) == 0
+    assert "nothing published yet" in capsys.readouterr().out
+    publish(lake, 1, "daily", {"warnings": ["look here"]})
+    assert cli.main(["status"]) == 0
+    out = capsys.readouterr().out
+    assert "publication 1 of " in out
+    assert "warning: look here" in out
+    assert cli.main(["status", "--json"]) == 0
+    status = json.loads(capsys.readouterr().out)
+    assert status["publication"]["number"] == 1
+    assert status["publication"]["versions"]["views"] == 0
+    assert status["running"] is None
+
+
+def test_an_error_of_a_job_is_one_line_and_exits_1(env, monkeypatch, capsys):
+    def fail(*_):
+        raise JobError("the thing is wrong; do this")
+
+    monkeypatch.setattr(cli, "_status", fail)
+    assert cli.main(["status"]) == 1
+    assert capsys.readouterr() == ("", "error: the thing is wrong; do this\n")
