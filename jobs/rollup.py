@@ -1,173 +1,213 @@
 """Rollups: views and purchases of each product by minute, hour and UTC day, recomputed for the partitions that a run touched.
 
-Only integer counts are kept; a rate is made from their sums by whoever answers a request (design, section 1: CTR).
+A task takes one (date, platform), counts it (``jobs.counts``) and writes its three files, all outside the JVM: measured, that is
+several times as fast as a shuffle of message ids. Only integer counts are kept; a rate is made from their sums by whoever answers a
+request (design, section 1: CTR). A task's memory is bounded: a large partition is counted in passes over message ids.
 """
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
 
-from jobs.datafiles import DataFile, DataFileWriter, file_schema, partition_runs
-from jobs.lake import Partition
-from jobs.schemas import CTR_DAY, CTR_HOUR, CTR_MINUTE, Table
+from jobs.counts import Counts, Ints, PartitionCounter, Rows, views_once
+from jobs.datafiles import ROW_GROUP, DataFile, DataFileWriter
+from jobs.lake import Lake, Partition
+from jobs.schemas import CTR_DAY, CTR_HOUR, CTR_MINUTE, PURCHASES, ROLLUPS, VIEWS, Table
 
+PASS_ROWS = 4_000_000
+"""Views with message ids that a task holds at once, some 150 bytes each."""
+
+_GRAINS = {CTR_MINUTE: 1, CTR_HOUR: 60, CTR_DAY: 1440}
 _RESULT = "kind string, body string"
-_TIMES = ("first_view", "last_view", "first_purchase", "last_purchase")
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
-def views_once(views: DataFrame) -> DataFrame:
-    """One row a view from the copies of views: date, platform, product, time.
+@dataclass(frozen=True)
+class RollupTask:
+    """One partition to recompute and the paths of its data files."""
 
-    Copies share platform, date, message_id and position; the one with the smallest (time, product) counts, so that the result does
-    not depend on the order of arrival. A view without message_id is always one of its own.
-    """
-    columns = ["date", "platform", "product", "time"]
-    anonymous = views.where(F.col("message_id").isNull()).select(columns)
-    named = (
-        views.where(F.col("message_id").isNotNull())
-        .groupBy("date", "platform", "message_id", "position")
-        .agg(F.min(F.struct("time", "product")).alias("kept"))
-        .select("date", "platform", F.col("kept.product").alias("product"), F.col("kept.time").alias("time"))
-    )
-    return anonymous.unionByName(named)
-
-
-def minute_counts(views: DataFrame, purchases: DataFrame) -> DataFrame:
-    """Views and purchases of each (date, platform, product, minute) with their first and last times.
-
-    ``views`` holds each view once; both frames have date, platform, product and time. Counts are 64-bit and never NULL; a first or
-    last time is NULL where the count is 0.
-    """
-    nothing = F.lit(None).cast("timestamp")
-    seen = views.select("date", "platform", "product", F.col("time").alias("view"), nothing.alias("purchase"))
-    bought = purchases.select("date", "platform", "product", nothing.alias("view"), F.col("time").alias("purchase"))
-    return (
-        seen.unionByName(bought)
-        .withColumn("minute", F.date_trunc("minute", F.coalesce("view", "purchase")))
-        .groupBy("date", "platform", "product", F.col("minute").alias("time"))
-        .agg(
-            F.count("view").alias("views"),
-            F.count("purchase").alias("purchases"),
-            F.min("view").alias("first_view"),
-            F.max("view").alias("last_view"),
-            F.min("purchase").alias("first_purchase"),
-            F.max("purchase").alias("last_purchase"),
-        )
-    )
+    date: date
+    platform: str
+    views: tuple[str, ...]
+    purchases: tuple[str, ...]
+    view_rows: int
 
 
 @dataclass
 class Rollups:
     """What the recomputation gave: data files by table name, and a ``coverage`` row for each partition that has counts."""
 
-    files: dict[str, list[DataFile]] = field(
-        default_factory=lambda: {t.name: [] for t in (CTR_MINUTE, CTR_HOUR, CTR_DAY)}
-    )
+    files: dict[str, list[DataFile]] = field(default_factory=lambda: {table.name: [] for table in ROLLUPS})
     coverage: dict[Partition, dict[str, Any]] = field(default_factory=dict)
 
 
-def write_rollups(minutes: DataFrame, lake: str) -> Rollups:
-    """Writes the three rollups of all partitions in ``minutes``: each partition once, by one task, sorted by product and time."""
-    rows = (
-        minutes.repartition("date", "platform")
-        .sortWithinPartitions("date", "platform", "product", "time")
-        .mapInArrow(_writer_function(lake), _RESULT)
-        .collect()
-    )
+def make_rollup_tasks(lake: Lake, partitions: Iterable[Partition]) -> list[RollupTask]:
+    """A task for each partition that has any row in the newest versions of ``views`` and ``purchases``; the largest first."""
+    wanted = set(partitions)
+    files: dict[Partition, dict[str, list[DataFile]]] = defaultdict(lambda: {VIEWS.name: [], PURCHASES.name: []})
+    for table in (VIEWS, PURCHASES):
+        for file in lake.files(table, wanted):
+            files[file.date, file.platform][table.name].append(file)
+    tasks = [
+        RollupTask(
+            *key,
+            tuple(f"{lake.uri(VIEWS)}/{file.path}" for file in found[VIEWS.name]),
+            tuple(f"{lake.uri(PURCHASES)}/{file.path}" for file in found[PURCHASES.name]),
+            sum(file.rows for file in found[VIEWS.name]),
+        )
+        for key, found in files.items()
+    ]
+    return sorted(tasks, key=lambda task: (-task.view_rows, task.date, task.platform))
+
+
+def write_rollups(spark: SparkSession, tasks: list[RollupTask], lake: str) -> Rollups:
+    """Runs the tasks on Spark; nothing is committed."""
     result = Rollups()
-    for row in rows:
+    if not tasks:
+        return result
+    for row in spark.range(0, len(tasks), 1, len(tasks)).mapInArrow(_task_function(tasks, lake), _RESULT).collect():
         body = json.loads(row["body"])
         if row["kind"] == "coverage":
-            covered = {name: value and datetime.fromisoformat(value) for name, value in body.items() if name in _TIMES}
-            day = date.fromisoformat(body["date"])
-            result.coverage[day, body["platform"]] = {**body, **covered, "date": day}
+            cover = _coverage_from_json(body)
+            result.coverage[cover["date"], cover["platform"]] = cover
         else:
             result.files[row["kind"]].append(DataFile.from_json(body))
     return result
 
 
-def _writer_function(lake: str) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def _task_function(
+    tasks: list[RollupTask], lake: str
+) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        results: list[tuple[str, dict[str, Any]]] = []
-        current: _PartitionWriter | None = None
         for batch in batches:
-            for day, platform, rows in partition_runs(pa.Table.from_batches([batch])):
-                if current is None or current.key != (day, platform):
-                    results += current.close() if current else []
-                    current = _PartitionWriter(lake, day, platform)
-                current.write(rows)
-        results += current.close() if current else []
-        yield pa.RecordBatch.from_pydict(
-            {"kind": [kind for kind, _ in results], "body": [json.dumps(body) for _, body in results]},
-            schema=pa.schema([("kind", pa.string()), ("body", pa.string())]),
-        )
+            for number in batch.column(0).to_pylist():
+                files, coverage = roll_up(tasks[number], lake)
+                results = [(table, file.to_json()) for table, written in files.items() for file in written]
+                results.append(("coverage", coverage))
+                yield pa.RecordBatch.from_pydict(
+                    {"kind": [kind for kind, _ in results], "body": [json.dumps(body) for _, body in results]}
+                )
 
     return run
 
 
-class _PartitionWriter:
-    """Minutes of one partition to three files; minutes stream through, hours and days are few and kept until the end."""
-
-    def __init__(self, lake: str, day: date, platform: str) -> None:
-        self.key = (day, platform)
-        self._lake = lake
-        self._minutes = DataFileWriter(lake, CTR_MINUTE, day, platform)
-        self._hours: list[pa.Table] = []
-        self._totals: list[pa.Table] = []
-
-    def write(self, rows: pa.Table) -> None:
-        self._minutes.write(rows.select(file_schema(CTR_MINUTE).names))
-        self._hours.append(_coarser(rows, "hour"))
-        self._totals.append(rows.group_by([]).aggregate(_TOTALS).rename_columns([name for _, _, name in _TOTAL_NAMES]))
-
-    def close(self) -> list[tuple[str, dict[str, Any]]]:
-        hours = _coarser(pa.concat_tables(self._hours), "hour")
-        files = {
-            CTR_MINUTE: self._minutes.close(),
-            CTR_HOUR: self._write(CTR_HOUR, hours),
-            CTR_DAY: self._write(CTR_DAY, _coarser(hours, "day")),
-        }
-        results = [(table.name, file.to_json()) for table, written in files.items() for file in written]
-        return [*results, ("coverage", self._coverage())]
-
-    def _write(self, table: Table, rows: pa.Table) -> list[DataFile]:
-        writer = DataFileWriter(self._lake, table, *self.key)
-        writer.write(rows.select(file_schema(table).names))
-        return writer.close()
-
-    def _coverage(self) -> dict[str, Any]:
-        totals = pa.concat_tables(self._totals).group_by([]).aggregate([(name, how) for _, how, name in _TOTAL_NAMES])
-        row = totals.rename_columns([name for _, _, name in _TOTAL_NAMES]).to_pylist()[0]
-        times = {name: row[name].isoformat() if row[name] else None for name in _TIMES}
-        return {**row, **times, "date": self.key[0].isoformat(), "platform": self.key[1]}
+def roll_up(task: RollupTask, lake: str) -> tuple[dict[str, list[DataFile]], dict[str, Any]]:
+    """Counts one partition and writes its files: data files by table name, and its ``coverage`` row as JSON values."""
+    products = _distinct_products([*task.views, *task.purchases])
+    counter = count_partition(task, products)
+    minutes = counter.minutes()
+    files = {table.name: _write(table, minutes, products, task, lake) for table in ROLLUPS}
+    return files, _coverage_to_json(task, counter)
 
 
-_TOTAL_NAMES = [
-    ("views", "sum", "views"),
-    ("purchases", "sum", "purchases"),
-    ("first_view", "min", "first_view"),
-    ("last_view", "max", "last_view"),
-    ("first_purchase", "min", "first_purchase"),
-    ("last_purchase", "max", "last_purchase"),
-]
-_TOTALS = [(column, how) for column, how, _ in _TOTAL_NAMES]
+def count_partition(task: RollupTask, products: pa.Array) -> PartitionCounter:
+    """The counts of a partition, in as many passes over its message ids as its size asks for."""
+    counter = PartitionCounter()
+    passes = max(1, -(-task.view_rows // PASS_ROWS))
+    for number in range(passes):
+        named = _Named()
+        for rows in _row_groups(task.views, ["product", "time", "message_id", "position"]):
+            has_id = rows["message_id"].is_valid()
+            if number == 0:
+                counter.add_views(_rows(rows.filter(pc.invert(has_id)), products))
+            named.add(rows.filter(_in_pass(rows["message_id"], number, passes) if passes > 1 else has_id), products)
+        counter.add_views(named.once())
+    for rows in _row_groups(task.purchases, ["product", "time"]):
+        counter.add_purchases(_rows(rows, products))
+    return counter
 
 
-def _coarser(rows: pa.Table, unit: str) -> pa.Table:
-    """Counts by product and hour or day from counts by a finer time, sorted by product and time."""
-    cut = rows.select(["product", "views", "purchases"]).append_column(
-        "time", pc.floor_temporal(rows["time"], unit=unit)
-    )
-    summed = cut.group_by(["product", "time"]).aggregate([("views", "sum"), ("purchases", "sum")])
-    return summed.rename_columns(["product", "time", "views", "purchases"]).sort_by(
-        [("product", "ascending"), ("time", "ascending")]
-    )
+class _Named:
+    """Views with message ids of one pass."""
+
+    def __init__(self) -> None:
+        self._parts: list[Rows] = []
+        self._ids: list[pa.Array] = []
+        self._positions: list[Ints] = []
+
+    def add(self, rows: pa.Table, products: pa.Array) -> None:
+        self._parts.append(_rows(rows, products))
+        self._ids += rows["message_id"].chunks
+        self._positions.append(rows["position"].to_numpy().astype(np.int64))
+
+    def once(self) -> Rows:
+        if not self._parts:
+            return Rows(np.zeros(0, np.int64), np.zeros(0, np.int64))
+        views = Rows(
+            np.concatenate([part.product for part in self._parts]), np.concatenate([part.time for part in self._parts])
+        )
+        return views_once(views, pa.chunked_array(self._ids, pa.string()), np.concatenate(self._positions))
+
+
+def _in_pass(message_id: pa.ChunkedArray, number: int, passes: int) -> pa.Array:
+    """Which rows belong to a pass: equal ids always fall into the same one; NULL belongs to none."""
+    return pa.array(_pass_of(message_id, passes) == number) if len(message_id) else pa.array([], pa.bool_())
+
+
+def _pass_of(message_id: pa.ChunkedArray, passes: int) -> npt.NDArray[np.int64]:
+    """The pass of each id, from its last bytes, where ids differ most; -1 for NULL."""
+    tail = pc.binary_slice(message_id.combine_chunks().cast(pa.binary()), -4, None)
+    padded = pc.fill_null(pc.binary_join_element_wise(pa.scalar(b"\0\0\0\0"), tail, b""), b"\0\0\0\0")
+    last = pc.binary_slice(padded, -4, None).cast(pa.binary(4))
+    sums = np.frombuffer(last.buffers()[1], np.uint32, len(last), last.offset * 4).astype(np.int64)
+    valid: npt.NDArray[np.bool_] = message_id.is_valid().to_numpy()
+    mixed = (sums * 2_654_435_761) % (1 << 32) >> 7
+    return np.where(valid, mixed % passes, -1)
+
+
+def _distinct_products(paths: list[str]) -> pa.Array:
+    """The products of a partition, in the byte order of UTF-8."""
+    found = pa.array([], pa.string())
+    for rows in _row_groups(paths, ["product"]):
+        found = pa.chunked_array([found, *(chunk.dictionary for chunk in rows["product"].chunks)]).unique()
+    return found.take(pc.array_sort_indices(found))
+
+
+def _row_groups(paths: Iterable[str], columns: list[str]) -> Iterator[pa.Table]:
+    for path in paths:
+        file = pq.ParquetFile(path, read_dictionary=["product"])
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group, columns=columns)
+
+
+def _rows(rows: pa.Table, products: pa.Array) -> Rows:
+    """The rows with products as their rank in ``products``."""
+    ranks = [np.zeros(0, np.int64)]
+    for chunk in rows["product"].chunks:
+        rank = pc.index_in(chunk.dictionary, value_set=products).to_numpy(zero_copy_only=False).astype(np.int64)
+        ranks.append(rank[np.asarray(chunk.indices)])
+    return Rows(np.concatenate(ranks), rows["time"].cast(pa.int64()).to_numpy())
+
+
+def _write(table: Table, minutes: Counts, products: pa.Array, task: RollupTask, lake: str) -> list[DataFile]:
+    grain = _GRAINS[table]
+    counts = minutes if grain == 1 else minutes.coarser(grain)
+    writer = DataFileWriter(lake, table, task.date, task.platform)
+    for rows in counts.tables(products, task.date, grain, ROW_GROUP):
+        writer.write(rows)
+    return writer.close()
+
+
+_TIMES = ("first_view", "last_view", "first_purchase", "last_purchase")
+
+
+def _coverage_to_json(task: RollupTask, counter: PartitionCounter) -> dict[str, Any]:
+    counts = {name: getattr(counter, name) for name in ("views", "purchases", *_TIMES)}
+    return {"date": task.date.isoformat(), "platform": task.platform, **counts}
+
+
+def _coverage_from_json(body: dict[str, Any]) -> dict[str, Any]:
+    times = {name: None if body[name] is None else _EPOCH + timedelta(microseconds=body[name]) for name in _TIMES}
+    return {**body, **times, "date": date.fromisoformat(body["date"])}

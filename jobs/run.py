@@ -35,9 +35,8 @@ from jobs.publish import next_number, publish, recover
 from jobs.purchases import Purchases, read_purchases
 from jobs.replace import rewrite_without
 from jobs.report import Report
-from jobs.rollup import minute_counts, views_once, write_rollups
+from jobs.rollup import make_rollup_tasks, write_rollups
 from jobs.schemas import COVERAGE, PURCHASES, QUARANTINE, ROLLUPS, VIEWS, Table
-from jobs.session import read_files
 from jobs.tasks import make_tasks
 
 
@@ -133,10 +132,10 @@ class Run:
         """Recomputes the touched partitions of the rollups and of ``coverage``."""
         if not touched:
             return
-        with self.stages.stage("rollup"), self.stages.tasks(self.spark, f"rolling up {len(touched)} partitions", 0):
-            views = read_files(self.spark, self.lake, VIEWS, self.lake.files(VIEWS, touched))
-            purchases = read_files(self.spark, self.lake, PURCHASES, self.lake.files(PURCHASES, touched))
-            rollups = write_rollups(minute_counts(views_once(views), purchases), self.config.lake)
+        with self.stages.stage("rollup"):
+            tasks = make_rollup_tasks(self.lake, touched)
+            with self.stages.tasks(self.spark, f"rolling up {len(touched):,} days of platforms", len(tasks)):
+                rollups = write_rollups(self.spark, tasks, self.config.lake)
             for table in ROLLUPS:
                 self.lake.commit(table, number, rollups.files[table.name], self.lake.files(table, touched))
             self._cover(touched, rollups.coverage, number)

@@ -7,11 +7,12 @@ from datetime import date
 
 import pyarrow.parquet as pq
 import pytest
+from chispa import assert_df_equality
 
 from jobs.config import Config
 from jobs.errors import JobError
 from jobs.lake import Lake
-from jobs.purchases import read_purchases
+from jobs.purchases import classify, read_purchases
 from jobs.schemas import PURCHASES, QUARANTINE
 from tests.rows import at
 
@@ -62,6 +63,26 @@ class Shop:
 @pytest.fixture
 def shop(tmp_path):
     return Shop(tmp_path)
+
+
+def test_each_order_item_gets_its_order_and_a_kind(spark, shop):
+    orders = spark.createDataFrame(
+        [("1", "2016-02-01 12:00:00", "paid", "iPhone"), ("2", "2016-02-01", "lost", "Desktop")],
+        "order_id string, order_date string, status string, device string",
+    )
+    items = spark.createDataFrame(
+        [("10", "1", "a"), ("20", "2", "a"), ("30", "3", "a")], "item_id string, item_order_id string, product string"
+    )
+    expected = spark.createDataFrame(
+        [
+            ("10", "iOS", at("2016-02-01 12:00:00"), "purchase"),
+            ("20", None, at("2016-02-01 00:00:00"), "other_device"),
+            ("30", None, None, "without_order"),
+        ],
+        "item_id string, platform string, time timestamp, kind string",
+    )
+    found = classify(orders, items, shop.config()).select(expected.columns)
+    assert_df_equality(found, expected, ignore_row_order=True, ignore_nullable=True)
 
 
 def test_one_row_an_item_with_keys_beyond_32_bits_and_no_multiplied_quantity(spark, shop):

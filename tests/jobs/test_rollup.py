@@ -1,134 +1,164 @@
-"""Rollups: counting each view once, counts by minute, hour and day, coverage."""
+"""Rollups of one partition from its data files: what is written, sorted, in how many passes; tasks. No Spark needed."""
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from chispa import assert_df_equality
 
+from jobs import rollup
+from jobs.datafiles import write_partitions
 from jobs.lake import Lake
-from jobs.rollup import minute_counts, views_once, write_rollups
-from jobs.schemas import CTR_DAY, CTR_HOUR, CTR_MINUTE, VIEWS
-from jobs.session import read_files
+from jobs.rollup import make_rollup_tasks, roll_up
+from jobs.schemas import CTR_DAY, CTR_HOUR, CTR_MINUTE, PURCHASES, VIEWS
 from tests.rows import at
 
-pytestmark = pytest.mark.spark
-
 DAY = date(2016, 2, 1)
-COUNTED = "date date, platform string, product string, time timestamp"
 
 
 def view(product="a", time="2016-02-01 12:00:00", message_id="m", position=0, platform="iOS"):
-    return (DAY, platform, product, at(time), message_id, position, "file", 0)
+    when = at(time)
+    return {
+        "date": when.date(),
+        "platform": platform,
+        "product": product,
+        "time": when,
+        "message_id": message_id,
+        "position": position,
+        "file_id": "f",
+        "offset": 0,
+    }
 
 
-def views_frame(spark, *rows):
-    schema = (
-        "date date, platform string, product string, time timestamp, message_id string, position int, "
-        "file_id string, offset bigint"
+def purchase(product="a", time="2016-02-01 12:00:00", platform="iOS"):
+    when = at(time)
+    return {
+        "date": when.date(),
+        "platform": platform,
+        "product": product,
+        "time": when,
+        "order_id": "1",
+        "item_id": "1",
+    }
+
+
+class Place:
+    """A lake into which rows are committed."""
+
+    def __init__(self, root):
+        self.lake = Lake(str(root))
+        self.lake.create()
+
+    def put(self, table, *rows):
+        files = write_partitions(
+            self.lake.root, table, pa.Table.from_pylist(list(rows), schema=table.schema), ["product", "time"]
+        )
+        self.lake.commit(table, 1, files)
+
+    def tasks(self, *partitions):
+        return make_rollup_tasks(self.lake, partitions or [(DAY, "iOS")])
+
+    def rolled(self):
+        [task] = self.tasks()
+        files, coverage = roll_up(task, self.lake.root)
+        rows = {}
+        for table in (CTR_MINUTE, CTR_HOUR, CTR_DAY):
+            [file] = files[table.name]
+            assert (file.date, file.platform) == (DAY, "iOS")
+            read = pq.read_table(Path(self.lake.uri(table)) / file.path, partitioning=None)
+            rows[table.name] = [
+                (r["product"], f"{r['time']:%H:%M}", r["views"], r["purchases"]) for r in read.to_pylist()
+            ]
+        return rows, coverage
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path)
+
+
+def test_three_rollups_are_written_sorted_with_equal_sums(place):
+    place.put(VIEWS, view("b", "2016-02-01 00:00:01", "1"), view("é", "2016-02-01 13:59:59.999", "2"))
+    place.put(
+        VIEWS,
+        view("a", "2016-02-01 14:00:00", "3"),
+        view("a", "2016-02-01 14:00:01", "4"),
+        view("a", "2016-02-01 13:59:00", "5"),
     )
-    return spark.createDataFrame(list(rows), schema)
-
-
-def counted(spark, *rows):
-    return spark.createDataFrame([(DAY, "iOS", product, at(time)) for product, time in rows], COUNTED)
-
-
-def test_a_message_delivered_twice_counts_once(spark):
-    once = views_once(views_frame(spark, view(), view()))
-    assert_df_equality(once, counted(spark, ("a", "2016-02-01 12:00:00")), ignore_nullable=True)
-
-
-def test_positions_and_platforms_of_one_message_are_views_of_their_own(spark):
-    once = views_once(views_frame(spark, view(), view(position=1), view(platform="Android")))
-    assert once.count() == 3
-
-
-def test_of_differing_copies_the_smallest_time_then_product_counts_in_any_order(spark):
-    copies = [
-        view(product="b", time="2016-02-01 12:00:00"),
-        view(product="a", time="2016-02-01 12:00:01"),
-        view(product="a", time="2016-02-01 12:00:00"),
-    ]
-    expected = counted(spark, ("a", "2016-02-01 12:00:00"))
-    assert_df_equality(views_once(views_frame(spark, *copies)), expected, ignore_nullable=True)
-    assert_df_equality(views_once(views_frame(spark, *reversed(copies))), expected, ignore_nullable=True)
-
-
-def test_views_without_a_message_id_are_all_counted(spark):
-    assert views_once(views_frame(spark, view(message_id=None), view(message_id=None))).count() == 2
-
-
-def test_minutes_count_views_and_purchases_beside_each_other(spark):
-    views = counted(spark, ("a", "2016-02-01 12:00:00"), ("a", "2016-02-01 12:00:59"), ("b", "2016-02-01 12:01:00"))
-    purchases = counted(spark, ("a", "2016-02-01 12:00:30"), ("c", "2016-02-01 12:00:30"))
-    rows = minute_counts(views, purchases).select("product", "time", "views", "purchases").collect()
-    assert sorted(map(tuple, rows)) == [
-        ("a", at("2016-02-01 12:00:00").replace(tzinfo=None), 2, 1),
-        ("b", at("2016-02-01 12:01:00").replace(tzinfo=None), 1, 0),
-        ("c", at("2016-02-01 12:00:00").replace(tzinfo=None), 0, 1),
-    ]
-
-
-def test_three_rollups_and_coverage_are_written_sorted_with_equal_sums(spark, tmp_path):
-    lake = Lake(str(tmp_path))
-    lake.create()
-    times = [
-        ("b", "2016-02-01 00:00:01"),
-        ("a", "2016-02-01 13:59:59.999"),
-        ("a", "2016-02-01 14:00:00"),
-        ("a", "2016-02-01 14:00:01"),
-    ]
-    minutes = minute_counts(counted(spark, *times), counted(spark, ("a", "2016-02-01 23:00:00")))
-    rollups = write_rollups(minutes, lake.root)
-    read = {}
-    for table in (CTR_MINUTE, CTR_HOUR, CTR_DAY):
-        [file] = rollups.files[table.name]
-        assert (file.date, file.platform) == (DAY, "iOS")
-        rows = pq.read_table(Path(lake.uri(table)) / file.path, partitioning=None).to_pylist()
-        read[table.name] = [(r["product"], f"{r['time']:%H:%M}", r["views"], r["purchases"]) for r in rows]
-    assert read["ctr_minute"] == [
+    place.put(PURCHASES, purchase("a", "2016-02-01 23:00:00"), purchase("c", "2016-02-01 14:00:59"))
+    rows, _ = place.rolled()
+    assert rows["ctr_minute"] == [
         ("a", "13:59", 1, 0),
         ("a", "14:00", 2, 0),
         ("a", "23:00", 0, 1),
         ("b", "00:00", 1, 0),
+        ("c", "14:00", 0, 1),
+        ("é", "13:59", 1, 0),
     ]
-    assert read["ctr_hour"] == [("a", "13:00", 1, 0), ("a", "14:00", 2, 0), ("a", "23:00", 0, 1), ("b", "00:00", 1, 0)]
-    assert read["ctr_day"] == [("a", "00:00", 3, 1), ("b", "00:00", 1, 0)]
-    assert rollups.coverage == {
-        (DAY, "iOS"): {
-            "date": DAY,
-            "platform": "iOS",
-            "views": 4,
-            "purchases": 1,
-            "first_view": at("2016-02-01 00:00:01"),
-            "last_view": at("2016-02-01 14:00:01"),
-            "first_purchase": at("2016-02-01 23:00:00"),
-            "last_purchase": at("2016-02-01 23:00:00"),
-        }
+    assert rows["ctr_hour"] == [
+        ("a", "13:00", 1, 0),
+        ("a", "14:00", 2, 0),
+        ("a", "23:00", 0, 1),
+        ("b", "00:00", 1, 0),
+        ("c", "14:00", 0, 1),
+        ("é", "13:00", 1, 0),
+    ]
+    assert rows["ctr_day"] == [("a", "00:00", 3, 1), ("b", "00:00", 1, 0), ("c", "00:00", 0, 1), ("é", "00:00", 1, 0)]
+
+
+def test_copies_in_different_data_files_count_once_and_rows_without_id_all(place):
+    place.put(VIEWS, view(), view(message_id=None))
+    place.put(VIEWS, view(), view(message_id=None), view(position=1))
+    rows, coverage = place.rolled()
+    assert rows["ctr_day"] == [("a", "00:00", 4, 0)]
+    assert coverage["views"] == 4
+
+
+def test_coverage_has_counts_and_exact_ends(place):
+    place.put(
+        VIEWS,
+        view(time="2016-02-01 10:00:00.001", message_id="1"),
+        view(time="2016-02-01 11:00:00.002", message_id="2"),
+    )
+    place.put(PURCHASES, purchase(time="2016-02-01 09:00:00"))
+    _, coverage = place.rolled()
+    assert rollup._coverage_from_json(coverage) == {
+        "date": DAY,
+        "platform": "iOS",
+        "views": 2,
+        "purchases": 1,
+        "first_view": at("2016-02-01 10:00:00.001"),
+        "last_view": at("2016-02-01 11:00:00.002"),
+        "first_purchase": at("2016-02-01 09:00:00"),
+        "last_purchase": at("2016-02-01 09:00:00"),
     }
 
 
-def test_no_rows_give_no_files(spark, tmp_path):
-    lake = Lake(str(tmp_path))
-    lake.create()
-    nothing = read_files(spark, lake, VIEWS, [])
-    rollups = write_rollups(minute_counts(views_once(nothing), counted(spark)), lake.root)
-    assert rollups.coverage == {}
-    assert all(not files for files in rollups.files.values())
+def test_many_passes_give_the_same_counts_as_one(place, monkeypatch):
+    ids = [None, "", "x", "é", *(f"message-{n}" for n in range(50)), *(f"{n:036d}" for n in range(50))]
+    place.put(
+        VIEWS,
+        *[view(f"p{n % 7}", f"2016-02-01 12:{n % 60:02d}:00", message_id) for n, message_id in enumerate(ids * 2)],
+    )
+    place.put(
+        VIEWS, *[view(f"p{n % 7}", f"2016-02-01 12:{n % 60:02d}:00", message_id) for n, message_id in enumerate(ids)]
+    )
+    one = place.rolled()
+    monkeypatch.setattr(rollup, "PASS_ROWS", 40)
+    assert place.rolled() == one
 
 
-def test_partitions_do_not_mix(spark, tmp_path):
-    lake = Lake(str(tmp_path))
-    lake.create()
-    rows = [
-        (date(2016, 2, day), platform, "a", datetime(2016, 2, day, 5))
-        for day in range(1, 6)
-        for platform in ("iOS", "Android")
+def test_a_task_for_each_partition_that_has_rows_the_largest_first(place):
+    place.put(
+        VIEWS, view(message_id="1"), view(message_id="2", platform="Android"), view(message_id="3", platform="Android")
+    )
+    place.put(PURCHASES, purchase(time="2016-02-02 10:00:00"), purchase())
+    tasks = place.tasks((DAY, "iOS"), (DAY, "Android"), (date(2016, 2, 2), "iOS"), (DAY, "MobileWeb"))
+    assert [(task.date.day, task.platform, len(task.views), len(task.purchases), task.view_rows) for task in tasks] == [
+        (1, "Android", 1, 0, 2),
+        (1, "iOS", 1, 1, 1),
+        (2, "iOS", 0, 1, 0),
     ]
-    rollups = write_rollups(minute_counts(spark.createDataFrame(rows, COUNTED), counted(spark)), lake.root)
-    assert sorted(rollups.coverage) == sorted((row[0], row[1]) for row in rows)
-    assert sorted((f.date, f.platform) for f in rollups.files["ctr_day"]) == sorted(rollups.coverage)
