@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -12,6 +13,7 @@ from pyspark.sql import SparkSession
 from jobs.config import Config
 from jobs.datafiles import DataFile
 from jobs.discover import list_events
+from jobs.errors import JobError
 from jobs.events import Read, Reading, read_events
 from jobs.lake import Lake, Partition, rows_of
 from jobs.ledger import (
@@ -70,7 +72,11 @@ class Run:
 
     def _locked(self, *, first: bool) -> Report:
         with lake_lock(self.config.lake, self.job, self.config.lock_wait_seconds, self.stages.console.print):
-            return self._batch(with_purchases=first)
+            try:
+                return self._batch(with_purchases=first)
+            except JobError:  # leave the lake as it was; what dies otherwise is taken back by the next run
+                recover(self.lake)
+                raise
 
     def _batch(self, *, with_purchases: bool) -> Report:
         """Recover, list, plan, read, write, roll up, publish: the whole path of one batch."""
@@ -83,13 +89,12 @@ class Run:
             )
         batch = batches[0] if batches else Batch()
         number = next_number(self.lake)
-        purchases = self._purchases(number) if with_purchases else Purchases()
+        record(self.lake, [statement(file, number, PLANNED) for file in batch.files], number)
+        read, purchases = self._read_both(batch, number, with_purchases)
         report.add_plan(listing, batches, purchases)
         if batch.empty and not purchases.changed and not purchases.quarantine:
             report.finish(self.stages, self.config)
             return report
-        record(self.lake, [statement(file, number, PLANNED) for file in batch.files], number)
-        read = self._read(batch, number)
         touched = self._write(batch, read, purchases, number)
         self._roll_up(touched, number)
         record(self.lake, conclusions(batch, read, number), number)
@@ -98,11 +103,20 @@ class Run:
         report.publication = publish(self.lake, number, self.job, report.to_json())
         return report
 
+    def _read_both(self, batch: Batch, number: int, with_purchases: bool) -> tuple[Read, Purchases]:
+        """Events and purchases at the same time: the database's answers are waiting more than work."""
+        with ThreadPoolExecutor(1) as pool:
+            purchases = pool.submit(self._purchases, number) if with_purchases else None
+            read = self._read(batch, number)
+            return read, purchases.result() if purchases else Purchases()
+
     def _purchases(self, number: int) -> Purchases:
-        with self.stages.stage("purchases"), self.stages.console.status("reading the purchase database"):
+        with self.stages.stage("purchases"):
             return read_purchases(self.spark, self.config, self.lake, number, self.started.date())
 
     def _read(self, batch: Batch, number: int) -> Read:
+        if not batch.files:
+            return Read()
         with self.stages.stage("read"):
             tasks = make_tasks(self.config.events, batch.files, self.config.task_bytes)
             reading = Reading(

@@ -215,3 +215,4 @@ def test_an_unreachable_database_publishes_nothing(world):
         world.run()
     assert newest_publication(world.lake) is None
     assert world.lake.read(VIEWS).num_rows == 0
+    assert world.states() == {}
