@@ -1,0 +1,34 @@
+# make run and make test need nothing done before: they install what is missing.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup sample run serve test test-fast check
+MAKEFLAGS += --no-print-directory
+
+# Where `make run` and `make sample` put the sample and its lake.
+DATA ?= data
+# More for pytest: make test ARGS="-k bucket"
+ARGS ?=
+
+help: ## print the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+
+setup: ## install what is missing: .venv, Java 17, Delta Lake, JDBC drivers
+	@scripts/setup.sh
+
+sample: setup ## write sample events and CSV files (folder: DATA=data)
+	@scripts/python.sh -m jobs.sample --out $(DATA)/sample
+
+run: setup ## sample, load it, run the daily job, start the service
+	@scripts/run.sh $(DATA)
+
+serve: setup ## start the service on the configured lake
+	@exec scripts/python.sh -m serving
+
+test: setup ## all tests
+	@scripts/python.sh -m pytest $(ARGS)
+
+test-fast: setup ## the tests that take less than two minutes together
+	@scripts/python.sh -m pytest -m "not slow and not components and not faults" $(ARGS)
+
+check: setup ## style, types, lock files, container files
+	@scripts/check.sh
