@@ -71,11 +71,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run_job(arguments: argparse.Namespace, config: Config, console: Console) -> int:
     """One run of daily or backfill: the session, the batches, a table for each."""
+    from jobs.database import check_sqlite_file
+    from jobs.discover import check_root
     from jobs.plan import Selection
     from jobs.progress import Stages
     from jobs.run import Run
     from jobs.session import spark_session
 
+    check_root(config.events)  # what can be seen at once is said before Spark starts
+    check_sqlite_file(config.purchases_url)
     stages = Stages(console)
     selection = Selection()
     if arguments.job == "backfill":

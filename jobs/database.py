@@ -76,9 +76,23 @@ def shown(url: str) -> str:
     return re.sub(r"(?i)(user|password)=[^&]*", r"\1=...", re.sub(r"//[^/@]*@", "//", url))
 
 
+def check_sqlite_file(url: str) -> None:
+    """Returns if the address is no SQLite file or the file is there: SQLite's driver would make an empty database.
+
+    Raises:
+        JobError: there is no such file.
+    """
+    file = Path(url.removeprefix("jdbc:sqlite:").partition("?")[0])
+    if dialect(url) == "sqlite" and not file.is_file():
+        raise JobError(
+            f"no purchase database at {file}; load the two CSV files first: "
+            f"python -m jobs.load_csv ORDERS.csv ORDER_ITEMS.csv --url {url}"
+        )
+
+
 def _reader(spark: SparkSession, config: Config) -> DataFrameReader:
     kind = dialect(config.purchases_url)
-    _check_sqlite_file(config.purchases_url)
+    check_sqlite_file(config.purchases_url)
     reader = spark.read.format("jdbc").option("driver", _DRIVERS[kind]).option("fetchsize", "10000")
     url = config.purchases_url
     if kind == "mysql":
@@ -88,16 +102,6 @@ def _reader(spark: SparkSession, config: Config) -> DataFrameReader:
     if config.purchases_password:
         reader = reader.option("password", config.purchases_password.get_secret_value())
     return reader.option("url", url)
-
-
-def _check_sqlite_file(url: str) -> None:
-    """SQLite's driver would make an empty database where none is."""
-    file = Path(url.removeprefix("jdbc:sqlite:").partition("?")[0])
-    if dialect(url) == "sqlite" and not file.is_file():
-        raise JobError(
-            f"no purchase database at {file}; load the two CSV files first: "
-            f"python -m jobs.load_csv ORDERS.csv ORDER_ITEMS.csv --url {url}"
-        )
 
 
 def _first(config: Config, table: str, found: list[str], possible: tuple[str, ...]) -> str:

@@ -65,24 +65,33 @@ class Listing:
     unfinished: list[str]
 
 
+def check_root(root: str) -> None:
+    """Returns if there is something to list.
+
+    Raises:
+        JobError: the root is missing, or is no path of this machine.
+    """
+    if "://" in root:
+        raise JobError(
+            f"event files at {root} cannot be read: only paths of this machine; copy them and set CTR_EVENTS"
+        )
+    if not Path(root).exists():
+        raise JobError(
+            f"no event files: {root} does not exist; set CTR_EVENTS to the folder that holds "
+            f"{', '.join(PLATFORMS)} (or to a ZIP of it)"
+        )
+
+
 def list_events(root: str, unfinished_names: tuple[str, ...]) -> Listing:
     """Every event file under the root, sorted by path; archives are listed as files, not opened.
 
     Raises:
         JobError: the root is missing or cannot be read.
     """
-    if "://" in root:
-        raise JobError(
-            f"event files at {root} cannot be read: only paths of this machine so far; copy them and set CTR_EVENTS"
-        )
+    check_root(root)
     top = Path(root)
     if top.is_file():
         return Listing([_event_file(top, top.name, None)], [])
-    if not top.is_dir():
-        raise JobError(
-            f"no event files: {root} does not exist; set CTR_EVENTS to the folder that holds "
-            f"{', '.join(PLATFORMS)} (or to a ZIP of it)"
-        )
     files: list[EventFile] = []
     unfinished: list[str] = []
     for folder, names, entries in os.walk(top, onerror=_raise, followlinks=True):
