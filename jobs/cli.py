@@ -86,13 +86,8 @@ def _run_job(arguments: argparse.Namespace, config: Config, console: Console) ->
         selection = Selection(arguments.first, arguments.last, arguments.path)
         if arguments.batch_bytes:
             config = config.model_copy(update={"batch_bytes": arguments.batch_bytes})
-    with stages.stage("session"), console.status("starting Spark"):
-        session = spark_session(arguments.job)
-        spark = session.__enter__()
-    try:
+    with spark_session(arguments.job, stages) as spark:
         reports = Run(config, arguments.job, spark, stages, selection)(lambda report: report.show(console))
-    finally:
-        session.__exit__(None, None, None)
     return max(report.exit_code for report in reports)
 
 

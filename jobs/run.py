@@ -10,12 +10,12 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
+from jobs.change import changing
 from jobs.config import Config
 from jobs.datafiles import DataFile
-from jobs.discover import list_events
-from jobs.errors import JobError
+from jobs.discover import Listing, list_events
 from jobs.events import Read, Reading, read_events
-from jobs.lake import Lake, Partition, rows_of
+from jobs.lake import Lake, Partition
 from jobs.ledger import (
     ARCHIVE,
     DUPLICATE,
@@ -30,15 +30,14 @@ from jobs.ledger import (
     record,
     statement,
 )
-from jobs.lock import lake_lock
 from jobs.plan import Batch, Selection, make_batches
 from jobs.progress import Stages
-from jobs.publish import next_number, publish, recover
+from jobs.publish import publish
 from jobs.purchases import Purchases, read_purchases
+from jobs.recompute import recompute
 from jobs.replace import rewrite_without
 from jobs.report import Report
-from jobs.rollup import make_rollup_tasks, write_rollups
-from jobs.schemas import COVERAGE, PURCHASES, QUARANTINE, ROLLUPS, VIEWS, Table
+from jobs.schemas import PURCHASES, QUARANTINE, VIEWS, Table
 from jobs.tasks import make_tasks
 
 
@@ -64,44 +63,37 @@ class Run:
         """
         reports: list[Report] = []
         while not reports or reports[-1].left:
-            report = self._locked(first=not reports)
+            report = self._batch(with_purchases=not reports)
             if report.publication or not reports:
                 show(report)
             reports.append(report)
         return reports
 
-    def _locked(self, *, first: bool) -> Report:
-        with lake_lock(self.config.lake, self.job, self.config.lock_wait_seconds, self.stages.console.print):
-            try:
-                return self._batch(with_purchases=first)
-            except JobError:  # leave the lake as it was; what dies otherwise is taken back by the next run
-                recover(self.lake)
-                raise
-
     def _batch(self, *, with_purchases: bool) -> Report:
-        """Recover, list, plan, read, write, roll up, publish: the whole path of one batch."""
-        self.lake.create()
-        report = Report(self.job, self.started, recovered=recover(self.lake))
-        with self.stages.stage("list"):
-            listing = list_events(self.config.events, self.config.unfinished_names)
-            batches = make_batches(
-                self.config.events, listing, Ledger.read(self.lake), self.selection, self.config.batch_bytes
-            )
-        batch = batches[0] if batches else Batch()
-        number = next_number(self.lake)
-        record(self.lake, [statement(file, number, PLANNED) for file in batch.files], number)
-        read, purchases = self._read_both(batch, number, with_purchases)
-        report.add_plan(listing, batches, purchases)
-        if batch.empty and not purchases.changed and not purchases.quarantine:
+        """The whole path of one batch: list, plan, read, write, roll up, publish."""
+        with changing(self.config, self.job, self.stages.console.print) as change:
+            report = Report(self.job, self.started, recovered=change.recovered)
+            listing, batches = self._plan()
+            batch = batches[0] if batches else Batch()
+            record(self.lake, [statement(file, change.number, PLANNED) for file in batch.files], change.number)
+            read, purchases = self._read_both(batch, change.number, with_purchases)
+            report.add_plan(listing, batches, purchases)
+            if batch.empty and not purchases.changed and not purchases.quarantine:
+                report.finish(self.stages, self.config)
+                return report
+            touched = self._write(batch, read, purchases, change.number)
+            recompute(self.spark, self.lake, touched, change.number, self.stages)
+            record(self.lake, conclusions(batch, read, change.number), change.number)
+            report.add_result(batch, read, touched)
             report.finish(self.stages, self.config)
+            report.publication = publish(self.lake, change.number, self.job, report.to_json())
             return report
-        touched = self._write(batch, read, purchases, number)
-        self._roll_up(touched, number)
-        record(self.lake, conclusions(batch, read, number), number)
-        report.add_result(batch, read, touched)
-        report.finish(self.stages, self.config)
-        report.publication = publish(self.lake, number, self.job, report.to_json())
-        return report
+
+    def _plan(self) -> tuple[Listing, list[Batch]]:
+        with self.stages.stage("list"):
+            config, ledger = self.config, Ledger.read(self.lake)
+            listing = list_events(config.events, config.unfinished_names)
+            return listing, make_batches(config.events, listing, ledger, self.selection, config.batch_bytes)
 
     def _read_both(self, batch: Batch, number: int, with_purchases: bool) -> tuple[Read, Purchases]:
         """Events and purchases at the same time: the database's answers are waiting more than work."""
@@ -141,25 +133,6 @@ class Run:
         if not days:
             return [], []
         return rewrite_without(self.lake, table, {known.file_id for known in replaced}, min(days), max(days))
-
-    def _roll_up(self, touched: set[Partition], number: int) -> None:
-        """Recomputes the touched partitions of the rollups and of ``coverage``."""
-        if not touched:
-            return
-        with self.stages.stage("rollup"):
-            tasks = make_rollup_tasks(self.lake, touched)
-            with self.stages.tasks(self.spark, f"rolling up {len(touched):,} days of platforms", len(tasks)):
-                rollups = write_rollups(self.spark, tasks, self.config.lake)
-            for table in ROLLUPS:
-                self.lake.commit(table, number, rollups.files[table.name], self.lake.files(table, touched))
-            self._cover(touched, rollups.coverage, number)
-
-    def _cover(self, touched: set[Partition], rows: dict[Partition, dict[str, Any]], number: int) -> None:
-        known = {(row["date"], row["platform"]): row for row in self.lake.read(COVERAGE).to_pylist()}
-        for day, platform in touched:
-            zero = {"date": day, "platform": platform, "views": 0, "purchases": 0}
-            known[day, platform] = rows.get((day, platform), zero)
-        self.lake.overwrite(COVERAGE, rows_of(COVERAGE, [known[key] for key in sorted(known)]), number)
 
 
 def conclusions(batch: Batch, read: Read, number: int) -> list[dict[str, Any]]:

@@ -12,14 +12,16 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from jobs.config import ROOT
 from jobs.datafiles import DataFile
 from jobs.lake import Lake
+from jobs.progress import Stages
 from jobs.schemas import Table
 
 
 @contextmanager
-def spark_session(name: str) -> Iterator[SparkSession]:
+def spark_session(name: str, stages: Stages) -> Iterator[SparkSession]:
     """A session for one job, stopped at the end. Outside spark-submit the settings come from the same files."""
     os.environ.setdefault("SPARK_CONF_DIR", str(ROOT / "conf"))
-    spark = SparkSession.builder.appName(f"ctr {name}").getOrCreate()
+    with stages.stage("session"), stages.console.status("starting Spark"):
+        spark = SparkSession.builder.appName(f"ctr {name}").getOrCreate()
     try:
         yield spark
     finally:

@@ -26,9 +26,12 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     os.environ["PYTHONPATH"] = str(ROOT)
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     os.environ["SPARK_LOCAL_DIRS"] = str(tmp_path_factory.mktemp("spark"))
+    from rich.console import Console
+
+    from jobs.progress import Stages
     from jobs.session import spark_session
 
-    with spark_session("tests") as session:
+    with spark_session("tests", Stages(Console(quiet=True))) as session:
         yield session
 
 
