@@ -6,6 +6,7 @@ and the account of each piece. No row crosses to the JVM (docs/benchmarks.md say
 
 from __future__ import annotations
 
+import io
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -31,6 +32,7 @@ FLUSH_ROWS = 1_000_000
 FLUSH_RAW_BYTES = 64 << 20
 """The same for the raw text of rejects."""
 
+_BUFFER = 1 << 20
 _RESULT = "kind string, body string"
 
 
@@ -145,7 +147,8 @@ def _read_piece(piece: Piece, reading: Reading, rows: _Rows) -> dict[str, Any]:
     try:
         with open_file(reading.events, piece.file) as stream:
             hashing = HashingReader(stream, piece.start, None if piece.whole else piece.end)
-            for views, rejects in decode(hashing, account, record_bytes=reading.record_bytes, **bounds):
+            buffered = io.BufferedReader(hashing, _BUFFER)
+            for views, rejects in decode(buffered, account, record_bytes=reading.record_bytes, **bounds):
                 rows.add(views, rejects)
             hashing.drain()
             leaves = hashing.leaves()
