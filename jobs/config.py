@@ -25,6 +25,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 PLATFORMS = ("Android", "MobileWeb", "iOS")
 
+LIMITS = ("quarantined", "few_views", "purchases_without_views", "ctr_above_1")
+"""Data-quality limits (``jobs.quality``)."""
+
 _PATHS = ("events", "lake", "purchases_url")
 _SQLITE = "jdbc:sqlite:"
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -97,12 +100,21 @@ class Config(BaseSettings):
         (".*", "_*", "*.tmp", "*._COPYING_", "*.part", "*.crdownload"),
         description="names of event files that are still being copied: left for a later run",
     )
+    young_seconds: float = Field(
+        0, ge=0, description="event files that changed less long ago are left for a later run: they may still grow"
+    )
     lock_wait_seconds: float = Field(3600, ge=0, description="how long a run waits for another that uses the lake")
     batch_bytes: Bytes = Field(20 << 30, description="most bytes of event files in one batch")
     task_bytes: Bytes = Field(128 << 20, description="bytes of event files that one Spark task reads")
     record_bytes: Bytes = Field(64 << 20, description="longest record; a longer one is quarantined")
     quarantine_limit: float = Field(
-        0.05, ge=0, le=1, description="share of records and events quarantined above which a run exits 3"
+        0.05, ge=0, le=1, description="share of the records or of the product events that may be quarantined"
+    )
+    views_limit: float = Field(
+        0.5, ge=0, le=1, description="least views of a day that is over, as a share of those a week before; 0: any"
+    )
+    fatal_limits: Names = Field(
+        ("quarantined",), description=f"limits that make a run exit 3, the others warn; of {', '.join(LIMITS)}"
     )
 
     @field_validator("orders_timezone")
@@ -120,6 +132,13 @@ class Config(BaseSettings):
         unknown = sorted(set(value) - set(PLATFORMS))
         if unknown:
             raise ValueError(f"{', '.join(unknown)}: wanted only {', '.join(PLATFORMS)}")
+        return value
+
+    @field_validator("fatal_limits")
+    @classmethod
+    def _known_limits(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := sorted(set(value) - set(LIMITS)):
+            raise ValueError(f"{', '.join(unknown)}: wanted only {', '.join(LIMITS)}")
         return value
 
     @field_validator("purchases_url")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,8 +84,10 @@ def check_root(root: str) -> None:
         )
 
 
-def list_events(root: str, unfinished_names: tuple[str, ...]) -> Listing:
+def list_events(root: str, unfinished_names: tuple[str, ...], young_seconds: float = 0) -> Listing:
     """Every event file under the root, sorted by path; archives are listed as files, not opened.
+
+    Files with a name of unfinished ones, or changed less than ``young_seconds`` ago, are set apart.
 
     Raises:
         JobError: the root is missing or cannot be read.
@@ -94,6 +98,7 @@ def list_events(root: str, unfinished_names: tuple[str, ...]) -> Listing:
         return Listing([_event_file(top, top.name, None)], [])
     files: list[EventFile] = []
     unfinished: list[str] = []
+    youngest = (time.time() - young_seconds) * 1e6 if young_seconds else math.inf
     for folder, names, entries in os.walk(top, onerror=_raise, followlinks=True):
         names.sort()
         for name in entries:
@@ -101,8 +106,12 @@ def list_events(root: str, unfinished_names: tuple[str, ...]) -> Listing:
             relative = path.relative_to(top).as_posix()
             if any(fnmatch(part, pattern) for part in relative.split("/") for pattern in unfinished_names):
                 unfinished.append(relative)
+                continue
+            file = _event_file(path, relative, _platform(relative))
+            if file.modified_us > youngest:
+                unfinished.append(relative)
             else:
-                files.append(_event_file(path, relative, _platform(relative)))
+                files.append(file)
     return Listing(sorted(files, key=lambda file: file.path), sorted(unfinished))
 
 

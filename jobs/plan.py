@@ -10,7 +10,8 @@ from datetime import date
 from fnmatch import fnmatch
 
 from jobs.checksum import content_checksum
-from jobs.discover import MEMBER, EventFile, Listing, is_archive, list_members, open_file
+from jobs.config import Config
+from jobs.discover import MEMBER, EventFile, Listing, is_archive, list_events, list_members, open_file
 from jobs.errors import UnreadableFile
 from jobs.ledger import Ledger, Statement
 
@@ -53,6 +54,28 @@ class Batch:
     def bytes(self) -> int:
         """Bytes of the files to read, as they lie on disk (members of archives: unpacked)."""
         return sum(file.size for file in self.files)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What stands under the root, and the run's work in order."""
+
+    listing: Listing
+    batches: list[Batch]
+    removed: int
+    """Loaded files that are not at the source any more; their rows stay."""
+
+
+def make_plan(config: Config, ledger: Ledger, selection: Selection) -> Plan:
+    """Lists the root and plans what of it has to be read.
+
+    Raises:
+        JobError: the root is missing or cannot be read.
+    """
+    listing = list_events(config.events, config.unfinished_names, config.young_seconds)
+    listed = {file.path for file in listing.files}
+    removed = sum(known.path.partition(MEMBER)[0] not in listed for known in ledger.loaded())
+    return Plan(listing, make_batches(config.events, listing, ledger, selection, config.batch_bytes), removed)
 
 
 def make_batches(root: str, listing: Listing, ledger: Ledger, selection: Selection, batch_bytes: int) -> list[Batch]:

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from jobs.config import Config
-from jobs.discover import Listing
 from jobs.events import Read
 from jobs.lake import Partition
-from jobs.plan import Batch
+from jobs.plan import Batch, Plan
 from jobs.progress import Stages
 from jobs.purchases import Purchases
+from jobs.quality import Finding, by_age
 from jobs.records import Account
 
 OK, QUALITY = 0, 3
@@ -38,6 +38,8 @@ class Report:
     bytes_on_disk: int = 0
     purchases: dict[str, Any] = field(default_factory=dict)
     partitions: int = 0
+    ages: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Views that arrived and partitions that were touched, by age of their day."""
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -48,8 +50,9 @@ class Report:
         """0, or 3 when a data-quality limit was passed."""
         return QUALITY if self.limit_passed else OK
 
-    def add_plan(self, listing: Listing, batches: list[Batch], purchases: Purchases) -> None:
+    def add_plan(self, plan: Plan, purchases: Purchases) -> None:
         """What the run found to do."""
+        listing, batches = plan.listing, plan.batches
         batch = batches[0] if batches else Batch()
         self.left = len(batches) - 1 if batches else 0
         if batch.replaced:  # a copy of a replaced file may have to be read in its stead: look again
@@ -57,6 +60,7 @@ class Report:
         self.files.update(
             listed=len(listing.files),
             unfinished=len(listing.unfinished),
+            removed=plan.removed,
             planned=len(batch.files),
             duplicate=len(batch.duplicates),
             unknown_platform=len(batch.unknown),
@@ -81,29 +85,22 @@ class Report:
             if result.failure is None:
                 self.account = self.account + result.account
         self.partitions = len(touched)
+        today = self.started.date()
+        self.ages = {
+            "views": by_age(((file.date, file.rows) for file in read.views), today),
+            "partitions": by_age(((day, 1) for day, _ in touched), today),
+        }
         self._warn("could not be read and are tried again by the next run", [f"{path} ({why})" for path, why in failed])
 
-    def finish(self, stages: Stages, config: Config) -> None:
-        """Times, and the data-quality limits."""
+    def add_findings(self, findings: list[Finding], config: Config) -> None:
+        """Data-quality limits that were passed."""
+        self.warnings += [f"{finding.limit}: {finding.text}" for finding in findings]
+        self.limit_passed = any(finding.limit in config.fatal_limits for finding in findings)
+
+    def finish(self, stages: Stages) -> None:
+        """Times."""
         self.stages = dict(stages.seconds)
         self.seconds = round((datetime.now(timezone.utc) - self.started).total_seconds(), 3)
-        share = self.quarantined_share
-        if share > config.quarantine_limit:
-            self.limit_passed = True
-            self.warnings.append(
-                f"{share:.2%} of the records or events were quarantined, more than quarantine_limit = "
-                f"{config.quarantine_limit:.2%}: look at the quarantine table by reason"
-            )
-
-    @property
-    def quarantined_share(self) -> float:
-        """The larger of two shares: quarantined records of all, quarantined events of all product events; 0 to 1."""
-        account = self.account
-        products = account.views + account.quarantined_events
-        return max(
-            account.quarantined_records / account.records if account.records else 0.0,
-            account.quarantined_events / products if products else 0.0,
-        )
 
     def to_json(self) -> dict[str, Any]:
         """The ``report`` of the publication (docs/lake.md)."""
@@ -127,6 +124,7 @@ class Report:
             "bytes": account.bytes,
             "purchases": self.purchases,
             "partitions": self.partitions,
+            "ages": self.ages,
             "stages": self.stages,
             "warnings": self.warnings,
         }
@@ -154,7 +152,7 @@ class Report:
             ("records", _sum(account.records, records)),
             ("events", _sum(account.events, events)),
             ("order items", _sum(bought.get("items", 0), items)),
-            ("partitions", f"{self.partitions:,} recomputed"),
+            ("partitions", _sum(self.partitions, self.ages.get("partitions", {}))),
             ("stages", ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.stages.items())),
             ("speed", f"{megabytes:,.1f} MB at {megabytes / read:,.0f} MB/s" if read and megabytes else "nothing read"),
             ("seconds", f"{self.seconds:.1f}"),
@@ -167,4 +165,6 @@ class Report:
 
 
 def _sum(total: int, parts: dict[str, int]) -> str:
+    if not parts:
+        return f"{total:,}"
     return f"{total:,} = " + " + ".join(f"{count:,} {name}" for name, count in parts.items())

@@ -13,7 +13,6 @@ from pyspark.sql import SparkSession
 from jobs.change import changing
 from jobs.config import Config
 from jobs.datafiles import DataFile
-from jobs.discover import Listing, list_events
 from jobs.events import Read, Reading, read_events
 from jobs.lake import Lake, Partition
 from jobs.ledger import (
@@ -30,10 +29,12 @@ from jobs.ledger import (
     record,
     statement,
 )
-from jobs.plan import Batch, Selection, make_batches
+from jobs.pace import Pace, say_progress
+from jobs.plan import Batch, Plan, Selection, make_plan
 from jobs.progress import Stages
 from jobs.publish import publish
 from jobs.purchases import Purchases, read_purchases
+from jobs.quality import check_quality
 from jobs.recompute import recompute
 from jobs.replace import rewrite_without
 from jobs.report import Report
@@ -54,6 +55,7 @@ class Run:
     def __post_init__(self) -> None:
         self.lake = Lake(self.config.lake)
         self.started = datetime.now(timezone.utc)
+        self.read_bytes = 0
 
     def __call__(self, show: Callable[[Report], None]) -> list[Report]:
         """Does all there is to do, a batch at a time, shows and gives the report of each; between batches the lake is free.
@@ -73,27 +75,32 @@ class Run:
         """The whole path of one batch: list, plan, read, write, roll up, publish."""
         with changing(self.config, self.job, self.stages.console.print) as change:
             report = Report(self.job, self.started, recovered=change.recovered)
-            listing, batches = self._plan()
-            batch = batches[0] if batches else Batch()
+            with self.stages.stage("list"):
+                plan = make_plan(self.config, Ledger.read(self.lake), self.selection)
+            batch = plan.batches[0] if plan.batches else Batch()
             record(self.lake, [statement(file, change.number, PLANNED) for file in batch.files], change.number)
             read, purchases = self._read_both(batch, change.number, with_purchases)
-            report.add_plan(listing, batches, purchases)
+            report.add_plan(plan, purchases)
             if batch.empty and not purchases.changed and not purchases.quarantine:
-                report.finish(self.stages, self.config)
+                report.finish(self.stages)
                 return report
             touched = self._write(batch, read, purchases, change.number)
             recompute(self.spark, self.lake, touched, change.number, self.stages)
             record(self.lake, conclusions(batch, read, change.number), change.number)
             report.add_result(batch, read, touched)
-            report.finish(self.stages, self.config)
+            findings = check_quality(self.lake, report.account, touched, self.config, self.started.date())
+            report.add_findings(findings, self.config)
+            report.finish(self.stages)
             report.publication = publish(self.lake, change.number, self.job, report.to_json())
+            self._say_progress(plan, report)
             return report
 
-    def _plan(self) -> tuple[Listing, list[Batch]]:
-        with self.stages.stage("list"):
-            config, ledger = self.config, Ledger.read(self.lake)
-            listing = list_events(config.events, config.unfinished_names)
-            return listing, make_batches(config.events, listing, ledger, self.selection, config.batch_bytes)
+    def _say_progress(self, plan: Plan, report: Report) -> None:
+        """Between batches: how fast it goes and how long the rest will take."""
+        self.read_bytes += report.bytes_on_disk
+        if len(plan.batches) > 1:
+            seconds = (datetime.now(timezone.utc) - self.started).total_seconds()
+            say_progress(self.stages.console, plan.batches[0], plan.batches[1:], Pace(self.read_bytes, seconds))
 
     def _read_both(self, batch: Batch, number: int, with_purchases: bool) -> tuple[Read, Purchases]:
         """Events and purchases at the same time: the database's answers are waiting more than work."""

@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections import Counter
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table as Grid
 
+from jobs.config import Config
 from jobs.errors import JobError
 from jobs.lake import Lake
 from jobs.ledger import Ledger
 from jobs.lock import lock_holder
 from jobs.publish import newest_publication
 from jobs.schemas import COVERAGE, PUBLISHED
+
+if TYPE_CHECKING:
+    from jobs.arguments import Jobs
+
+
+def add_parser(jobs: Jobs) -> None:
+    """The command line of ``status``."""
+    parser = jobs.add_parser(
+        "status", help="what is loaded (needs no Spark)", description="What the lake holds, without Spark."
+    )
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, config: Config, console: Console) -> int:
+    """Prints the status; 0."""
+    status = lake_status(config.lake)
+    if arguments.json:
+        print(json.dumps(status, indent=2))
+    else:
+        show_status(status, console)
+    return 0
 
 
 def lake_status(root: str) -> dict[str, Any]:

@@ -203,15 +203,17 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
 
 
+_OPENING = r'\{\s*"(?:events|mpid|batch_id|message_id|message_type|schema_version)"'
+"""How a message begins and nothing in it does (case.md: the structure of the JSON)."""
 _JSON = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal, parse_constant=_refuse)
 
 
 def _records(text: str) -> Iterator[dict[str, Any]]:
     """Messages of a file of any layout; what is no message is passed over."""
-    first = re.search(r'(?:^|\n)?([ \t]*)\{\s*"([^"]*)"', text)
-    if not first:
+    indent = re.search(r"(?:^|\n)?([ \t]*)\{", text)
+    if not indent:
         return
-    restart = re.compile(rf'(?<=\n){first[1]}\{{|\{{\s*"{re.escape(first[2])}"')
+    restart = re.compile(rf"(?<=\n){indent[1]}\{{|{_OPENING}")
     lines = [line for line in text.split("\n") if line.strip()]
     whole = sum(line.lstrip().startswith("{") and line.rstrip().endswith("}") for line in lines)
     for piece in lines if whole * 2 > len(lines) else [re.sub(r"^\s*\[", "", text)]:
@@ -263,7 +265,7 @@ def _product_events(message: dict[str, Any]) -> Iterator[tuple[int, datetime, st
 
 
 def _milliseconds(value: Any) -> int:
-    if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]+(\.[0-9]*)?\s*", value):
+    if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]+(\.[0-9]+)?\s*", value):
         value = Decimal(value.strip())
     if not isinstance(value, Decimal) or not FIRST_MS <= value < LAST_MS:
         raise ValueError("no time of 2000-01-01..2100-01-01")

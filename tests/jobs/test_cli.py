@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from jobs import cli
+from jobs import cli, status
 from jobs.errors import JobError
 from jobs.lake import Lake
 from jobs.publish import publish
@@ -63,16 +63,16 @@ def test_status_tells_the_publication_as_text_and_as_json(env, capsys):
     assert "publication 1 of " in out
     assert "warning: look here" in out
     assert cli.main(["status", "--json"]) == 0
-    status = json.loads(capsys.readouterr().out)
-    assert status["publication"]["number"] == 1
-    assert status["publication"]["versions"]["views"] == 0
-    assert status["running"] is None
+    told = json.loads(capsys.readouterr().out)
+    assert told["publication"]["number"] == 1
+    assert told["publication"]["versions"]["views"] == 0
+    assert told["running"] is None
 
 
 def test_an_error_of_a_job_is_one_line_and_exits_1(env, monkeypatch, capsys):
     def fail(*_):
         raise JobError("the thing is wrong; do this")
 
-    monkeypatch.setattr(cli, "_status", fail)
+    monkeypatch.setattr(status, "run", fail)
     assert cli.main(["status"]) == 1
     assert capsys.readouterr() == ("", "error: the thing is wrong; do this\n")

@@ -46,14 +46,12 @@ class World:
         if changed:
             os.utime(file, (changed, changed))
 
+    def config(self, **settings):
+        shop = f"jdbc:sqlite:{self.path / 'shop.db'}"
+        return Config(events=str(self.path / "events"), lake=self.lake.root, purchases_url=shop, **settings)
+
     def run(self, job="daily", selection=None, **settings):
-        config = Config(
-            events=str(self.path / "events"),
-            lake=self.lake.root,
-            purchases_url=f"jdbc:sqlite:{self.path / 'shop.db'}",
-            **settings,
-        )
-        run = Run(config, job, self.spark, Stages(Console(quiet=True)), selection or Selection())
+        run = Run(self.config(**settings), job, self.spark, Stages(Console(quiet=True)), selection or Selection())
         return run(lambda report: report.show(Console(quiet=True)))
 
     def days(self):
@@ -213,3 +211,41 @@ def test_an_unreachable_database_publishes_nothing(world):
     assert newest_publication(world.lake) is None
     assert world.lake.read(VIEWS).num_rows == 0
     assert world.states() == {}
+
+
+def test_young_files_are_left_for_a_later_run(world):
+    world.put("iOS/old", lines(message(event("old"))), changed=1_460_000_000)
+    world.put("iOS/young", lines(message(event("young"), message_id="2")))
+    [report] = world.run(young_seconds=3600)
+    assert [row[2] for row in world.days()] == ["10_001", "old"]
+    assert any("iOS/young" in warning for warning in report.warnings)
+    world.run()
+    assert [row[2] for row in world.days()] == ["10_001", "old", "young"]
+
+
+def test_a_file_that_is_removed_at_the_source_keeps_its_rows_and_is_counted(world):
+    world.put("iOS/a", lines(message()))
+    world.run()
+    (world.path / "events/iOS/a").unlink()
+    [report] = world.run()
+    assert (report.publication, report.files["removed"]) == (None, 1)
+    assert world.days() == [("02-01", "iOS", "10_001", 1, 1)]
+
+
+def test_the_report_counts_views_and_partitions_by_age(world):
+    world.put("iOS/a", lines(message()))
+    [report] = world.run()
+    assert report.ages == {"views": {"older": 1}, "partitions": {"older": 1}}
+
+
+def test_limits_warn_or_exit_3_as_configured(world):
+    world.put("iOS/a", lines(message(event(time=NOON - DAY)), message(event(time=NOON + DAY), message_id="2")))
+    [report] = world.run()
+    assert report.exit_code == 0
+    assert any(warning.startswith("purchases_without_views: ") for warning in report.warnings)
+    world.put("iOS/b", lines(message(event(time=NOON + 2 * DAY), message_id="3"), message(event("c"), message_id="4")))
+    with sqlite3.connect(world.path / "shop.db") as shop:
+        shop.execute("insert into order_items values (2, 1, 'c'), (3, 1, 'c')")
+    shop.close()
+    [report] = world.run(fatal_limits=("ctr_above_1",))
+    assert report.exit_code == 3

@@ -107,3 +107,9 @@ def published(lake: str | Path, table: str) -> list[dict[str, Any]]:
     version = publications(lake)[-1][f"{table}_version"]
     rows: list[dict[str, Any]] = DeltaTable(str(Path(lake) / table), version=version).to_pyarrow_table().to_pylist()
     return rows
+
+
+def stated(lake: str | Path, path: str) -> dict[str, Any]:
+    """The newest published statement about the event file of that path."""
+    statements = [row for row in published(lake, "files") if row["path"] == path]
+    return max(statements, key=lambda row: row["recorded_at"])

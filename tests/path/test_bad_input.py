@@ -23,6 +23,7 @@ from tests.path.product import (
     published,
     python,
     service,
+    stated,
     versions,
 )
 from tests.rows import event, lines, message
@@ -70,6 +71,8 @@ def fails(env: dict[str, str], first_run: Outcome) -> Iterator[Fails]:
     def run(**changes: str) -> Outcome:
         done = job("daily", env=env | changes)
         assert done.code == 1, done.text
+        assert done.text.startswith("error: ")
+        assert len(done.text.splitlines()) == 1, done.text
         return done
 
     yield run
@@ -89,8 +92,7 @@ def test_a_folder_that_is_no_platform_is_reported_and_the_rest_is_loaded(
     first_run.check_no_stack_trace()
     lake = env["CTR_LAKE"]
     assert sorted(view["product"] for view in published(lake, "views")) == ["p_1", "p_2"]
-    (stated,) = [file for file in published(lake, "files") if file["path"].startswith("Windows Phone/")]
-    assert stated["platform"] is None
+    assert stated(lake, "Windows Phone/other.json")["platform"] is None
     assert "Windows Phone" in json.dumps(json.loads(publications(lake)[-1]["report"])["warnings"])
 
 

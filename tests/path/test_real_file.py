@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import REAL_FILE
 from tests.oracle import Oracle
-from tests.path.product import ORDER_ITEMS, ORDERS, answer, job, load_csv, publications, published, service
+from tests.path.product import ORDER_ITEMS, ORDERS, answer, job, load_csv, publications, published, service, stated
 
 TOP = {"20001829_048": 204, "20005748_001": 202, "20001829_002": 164}
 SOLD = "20001829_048"
@@ -74,7 +74,7 @@ def test_every_message_is_one_view_and_none_is_quarantined(lake: Path) -> None:
 
 
 def test_the_ledger_accounts_for_every_record(lake: Path) -> None:
-    (file,) = [statement for statement in published(lake, "files") if statement["state"] == "loaded"]
+    file = stated(lake, f"MobileWeb/{REAL_FILE.name}")
     account = {name: file[name] for name in ("records", "decoded", "quarantined_records", "blank", "events", "views")}
     assert account == {
         "records": 47_633,

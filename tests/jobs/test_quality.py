@@ -1,0 +1,100 @@
+"""Data-quality limits: what is found, what only warns, ages of late data."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pyarrow as pa
+import pytest
+
+from jobs.config import Config
+from jobs.datafiles import write_partitions
+from jobs.lake import Lake, rows_of
+from jobs.quality import by_age, check_quality
+from jobs.records import Account
+from jobs.schemas import COVERAGE, CTR_DAY
+from tests.rows import at
+
+DAY = date(2016, 2, 8)
+TODAY = date(2016, 2, 9)
+
+
+class Place:
+    """A lake with coverage and daily counts."""
+
+    def __init__(self, root):
+        self.lake = Lake(str(root))
+        self.lake.create()
+
+    def cover(self, *rows):
+        names = ("date", "platform", "views", "purchases")
+        self.lake.overwrite(COVERAGE, rows_of(COVERAGE, [dict(zip(names, row, strict=True)) for row in rows]), 1)
+
+    def count(self, *rows):
+        names = ("date", "platform", "product", "time", "views", "purchases")
+        full = [
+            (DAY, "iOS", product, at("2016-02-08 00:00:00"), views, purchases) for product, views, purchases in rows
+        ]
+        table = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in full], schema=CTR_DAY.schema)
+        self.lake.commit(CTR_DAY, 1, write_partitions(self.lake.root, CTR_DAY, table, ["product"]))
+
+    def check(self, account=None, touched=((DAY, "iOS"),), today=TODAY, **settings):
+        config = Config(events="-", lake="-", purchases_url="jdbc:sqlite:-", **settings)
+        return {f.limit: f.text for f in check_quality(self.lake, account or Account(), set(touched), config, today)}
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path)
+
+
+def test_nothing_touched_and_nothing_read_is_fine(place):
+    assert place.check(touched=()) == {}
+
+
+@pytest.mark.parametrize(
+    ("account", "passed"),
+    [
+        (Account(records=100, quarantined_records=5), False),
+        (Account(records=100, quarantined_records=6), True),
+        (Account(records=100, views=94, quarantined_events=6, ignored=10_000), True),
+        (Account(records=100, views=95, quarantined_events=5), False),
+    ],
+)
+def test_the_share_of_records_or_product_events_counts(place, account, passed):
+    assert ("quarantined" in place.check(account, touched=())) == passed
+
+
+def test_few_views_against_the_same_weekday_before_are_found(place):
+    place.cover((DAY - timedelta(days=7), "iOS", 100, 0), (DAY, "iOS", 49, 0))
+    assert place.check()["few_views"].endswith("iOS 2016-02-08 has 49 after 100 a week before")
+    assert place.check(views_limit=0.4) == {}
+    assert place.check(today=DAY) == {}  # the day is not over
+
+
+def test_a_first_week_has_nothing_to_compare_with(place):
+    place.cover((DAY, "iOS", 1, 0))
+    assert place.check() == {}
+
+
+def test_purchases_without_a_view_are_found_only_between_days_with_views(place):
+    place.cover((DAY - timedelta(days=1), "iOS", 5, 0), (DAY, "iOS", 0, 3), (DAY + timedelta(days=1), "iOS", 5, 0))
+    assert "iOS 2016-02-08" in place.check()["purchases_without_views"]
+    place.cover((DAY - timedelta(days=1), "iOS", 5, 0), (DAY, "iOS", 0, 3))
+    assert place.check() == {}
+
+
+def test_a_ctr_above_1_is_found_and_no_views_at_all_is_none(place):
+    place.cover((DAY, "iOS", 5, 5))
+    place.count(("a", 1, 2), ("b", 0, 2), ("c", 2, 2))
+    assert place.check() == {"ctr_above_1": "products with a CTR above 1 on a day: 1, on iOS 2016-02-08"}
+
+
+def test_ages_of_days_at_the_day_of_the_run():
+    days = [
+        (TODAY + timedelta(days=9), 1),
+        (TODAY, 2),
+        (TODAY - timedelta(days=7), 4),
+        (TODAY - timedelta(days=500), 8),
+    ]
+    assert by_age(days, TODAY) == {"0-1 days": 3, "2-7 days": 4, "older": 8}
