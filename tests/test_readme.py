@@ -50,7 +50,7 @@ def test_the_table_of_settings_names_each_with_default_and_meaning():
 
 def test_the_commands_and_files_that_it_names_exist():
     targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.M))
-    assert set(re.findall(r"\bmake ([a-z-]+)", README)) <= targets
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", README, re.M)) <= targets
     for path in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / path).exists(), path
     usage = (ROOT / "spark-submit.sh").read_text()
