@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from jobs.message import END_MS, FIRST_MS, PRODUCT_CHARACTERS, Fault, decode_message, reject
-from jobs.records import Account, Batch, Reject, Views
+from jobs.message import END_MS, FIRST_MS, PRODUCT_CHARACTERS, Message, decode_message, reject
+from jobs.records import Account, Batch, Fault, Reject, Views
 
 BATCH_VIEWS = 20_000
 BATCH_REJECTS = 5_000
@@ -66,12 +66,17 @@ def decode_typed(text: bytes) -> Typed | None:
         return None
 
 
+def _plain_number(text: str) -> int | None:
+    """The number in ``text`` if it is nothing but some digits."""
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < 16 else None
+
+
 class Collector:
     """The batch that is being filled, and the account that is kept with it."""
 
     def __init__(self, account: Account) -> None:
         self.account = account
-        self._known: dict[str, str] = {}
+        self._known: set[str] = set()
         self._start()
 
     def _start(self) -> None:
@@ -118,48 +123,38 @@ class Collector:
     def record(self, raw: bytes, offset: int) -> None:
         """Takes one record by the full rules."""
         try:
-            message = decode_message(raw, offset)
+            self.message(decode_message(raw, offset), offset)
         except Fault as fault:
             self.quarantine(offset, fault, raw)
-            return
-        account = self.account
-        account.records += 1
-        account.decoded += 1
-        account.events += message.events
-        account.views += len(message.views)
-        account.ignored += message.ignored
-        account.quarantined_events += len(message.rejects)
+
+    def message(self, message: Message, offset: int) -> None:
+        """Takes a message that was read by the full rules."""
+        views = self._views
         for product, time_ms, position in message.views:
-            self._views.product.append(product)
-            self._views.time_ms.append(time_ms)
-            self._views.message_id.append(message.message_id)
-            self._views.position.append(position)
-            self._views.offset.append(offset)
+            views.product.append(product)
+            views.time_ms.append(time_ms)
+            views.message_id.append(message.message_id)
+            views.position.append(position)
+            views.offset.append(offset)
         for event in message.rejects:
             self._reject(event)
+        self._count(1, message.events - len(message.rejects), len(message.views))
+        self.account.events += len(message.rejects)
+        self.account.quarantined_events += len(message.rejects)
 
     def typed(self, messages: Sequence[Typed], offsets: Sequence[int], raw_of: Callable[[int], bytes]) -> None:
         """Takes messages that the typed decoder has read; ``raw_of(i)`` gives the bytes of the i-th where they are needed."""
-        views, known = self._views, self._known
-        products, times, ids, positions, starts = (
-            views.product,
-            views.time_ms,
-            views.message_id,
-            views.position,
-            views.offset,
-        )
-        begin, events_seen, doubtful = len(products), 0, []
+        known = self._known
+        views = self._views
+        columns = views.product, views.time_ms, views.message_id, views.position, views.offset
+        products, times, ids, positions, starts = columns
+        begin, seen, doubted = len(products), 0, 0
         for index, message in enumerate(messages):
-            events = message.events
-            message_id = message.message_id
-            if message_id.__class__ is int and message_id:
-                message_id = str(message_id)
-            elif message_id == 0:
-                doubtful.append(index)
-                continue
-            if not events:
-                continue
             mark = len(products)
+            message_id = message.message_id
+            if isinstance(message_id, int):
+                message_id = str(message_id)
+            events = message.events or ()
             for position, event in enumerate(events):
                 if event.event_type != "custom_event":
                     continue
@@ -171,45 +166,47 @@ class Collector:
                 attributes = data.attributes
                 if attributes is None:
                     break
-                product = known.get(attributes.product)  # type: ignore[arg-type]
-                if product is None:
-                    product = self._learn(attributes.product)
-                    if product is None:
-                        break
+                product = attributes.product
+                if product is None or (product not in known and not self._learn(product)):
+                    break
                 time = data.time
-                if time.__class__ is str:
-                    if not (len(time) < 16 and time.isdecimal() and time.isascii()):
-                        break
-                    time = int(time)
-                if time is None or not FIRST_MS <= time < END_MS:  # type: ignore[operator]
+                if isinstance(time, str):
+                    time = _plain_number(time)
+                if time is None or not FIRST_MS <= time < END_MS:
                     break
                 products.append(product)
                 times.append(int(time))
-                ids.append(message_id or None)  # type: ignore[arg-type]
+                ids.append(message_id or None)
                 positions.append(position)
                 starts.append(offsets[index])
             else:
-                events_seen += len(events)
-                continue
-            for column in (products, times, ids, positions, starts):
+                if message_id != "0":  # which may have been written -0
+                    seen += len(events)
+                    continue
+            for column in columns:
                 del column[mark:]
-            doubtful.append(index)
-        account = self.account
-        account.records += len(messages) - len(doubtful)
-        account.decoded += len(messages) - len(doubtful)
-        account.events += events_seen
-        account.views += len(products) - begin
-        account.ignored += events_seen - (len(products) - begin)
-        for index in doubtful:
+            doubted += 1
             self.record(raw_of(index), offsets[index])
+            begin += len(products) - mark
+        self._count(len(messages) - doubted, seen, len(products) - begin)
 
-    def _learn(self, product: str | None) -> str | None:
-        """``product`` if it is plainly a good one; equal texts become one object, which later steps compare faster."""
-        if not product or len(product) > PRODUCT_CHARACTERS or "\0" in product or not product.strip():
-            return None
+    def _count(self, messages: int, events: int, views: int) -> None:
+        """Counts messages whose events are all views or ignored."""
+        account = self.account
+        account.records += messages
+        account.decoded += messages
+        account.events += events
+        account.views += views
+        account.ignored += events - views
+
+    def _learn(self, product: str) -> bool:
+        """Whether ``product`` is plainly a good one; if so it is known from now on."""
+        if len(product) > PRODUCT_CHARACTERS or "\0" in product or not product.strip():
+            return False
         if len(self._known) >= _KNOWN_PRODUCTS:
             self._known.clear()
-        return self._known.setdefault(product, product)
+        self._known.add(product)
+        return True
 
     def _reject(self, item: Reject) -> None:
         self._rejects.append(item)

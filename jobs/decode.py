@@ -6,16 +6,16 @@ records, ``batch`` reads clean messages fast and ``message`` all others by the r
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
 from jobs.batch import Collector
 from jobs.errors import UnreadableFile
 from jobs.lines import read_lines, take
-from jobs.message import Fault, Message, View, decode_event, decode_message
-from jobs.records import RAW_BYTES, Account, Batch, Reason, Reject, Views
+from jobs.message import Message, View, decode_event, decode_message
+from jobs.records import RAW_BYTES, Account, Batch, Fault, Reason, Reject, Views
 from jobs.scan import Scanner
+from jobs.siblings import Siblings
 from jobs.unpack import HEAD_BYTES, UTF8_BOM, Source, is_plain, unpack
 
 __all__ = [
@@ -33,8 +33,6 @@ __all__ = [
     "decode_message",
     "splittable",
 ]
-
-_MESSAGE = re.compile(rb'\{[ \t\r\n]*"events"')
 
 
 def decode(
@@ -123,7 +121,7 @@ def _layout(head: bytes) -> str:
     if first == b"[":
         return "array"
     # A document whose beginning is damaged is known by a message in it.
-    return "objects" if first == b"{" or _MESSAGE.search(text) else "lines"
+    return "objects" if first == b"{" or Siblings().find(text, 0) >= 0 else "lines"
 
 
 def _mark(head: bytes) -> int:

@@ -9,13 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.batch import DECODER, Collector, Typed, decode_typed, is_utf8
-from jobs.message import Fault, mask_surrogates, value_end
-from jobs.records import RAW_BYTES, Batch, Reason
-from jobs.scan import Piece, Readable, Scanner
+from jobs.message import decode_message
+from jobs.records import RAW_BYTES, Batch, Fault, Reason
+from jobs.scan import Piece, Readable, Run, Scanner
 
 CHUNK_BYTES = 4 << 20
-_BLOCK_LINES = 512
+_BLOCK_LINES = 256
 _SPACE = b" \t\r\n"
+_NO_VALUE = (Reason.NOT_UTF8, Reason.TRUNCATED, Reason.TOO_DEEP, Reason.INVALID_JSON)
+"""A line with such a fault may hold several values, some of them good."""
 _NEWLINE, _RETURN, _OPEN, _CLOSE = b"\n\r{}"
 
 _Positions = npt.NDArray[np.int64]
@@ -30,7 +32,7 @@ def read_lines(
     """
     held = b""
     while end is None or base < end:
-        chunk = source.read(max(CHUNK_BYTES, len(held)))
+        chunk = source.read(CHUNK_BYTES)
         data = held + chunk
         cut = _whole_lines(data, None if end is None else end - base) if chunk else len(data)
         if cut:
@@ -62,6 +64,7 @@ def _pass_long_line(source: Readable, collector: Collector, held: bytes, base: i
         if not chunk:
             break
         line, newline, rest = chunk.partition(b"\n")
+        raw += line[: RAW_BYTES - len(raw)]
         length += len(line)
         broken = bool(newline)
     collector.account.lines += 1
@@ -108,7 +111,10 @@ def _look_clean(
         return np.zeros(len(starts), np.bool_)
     last = ends - 1
     last = last - (codes[last] == ord("\r"))
-    return (codes[starts] == ord("{")) & (codes[last] == ord("}")) & (ends - starts <= record_bytes)
+    clean: npt.NDArray[np.bool_] = (
+        (codes[starts] == ord("{")) & (codes[last] == ord("}")) & (ends - starts <= record_bytes)
+    )
+    return clean
 
 
 class _Block:
@@ -159,10 +165,16 @@ def _read_line(line: bytes, start: int, collector: Collector, record_bytes: int)
     typed = decode_typed(text)
     if typed is not None:
         collector.typed([typed], [offset], lambda _: text)
-    elif value_end(mask_surrogates(text)).end == len(text):
-        collector.record(text, offset)
-    else:
-        _read_values(text, offset, collector, record_bytes)
+        return
+    try:
+        message = decode_message(text, offset)
+    except Fault as fault:
+        if fault.reason in _NO_VALUE:
+            _read_values(text, offset, collector, record_bytes)
+        else:
+            collector.quarantine(offset, fault, text)
+        return
+    collector.message(message, offset)
 
 
 def _read_values(text: bytes, offset: int, collector: Collector, record_bytes: int) -> None:
@@ -175,11 +187,11 @@ def _read_values(text: bytes, offset: int, collector: Collector, record_bytes: i
         collector.quarantine(offset, Fault(Reason.STRAY_TEXT, "found commas only"), text)
 
 
-def take(collector: Collector, piece: Piece) -> None:
-    """Counts one record that a scanner has found."""
-    if piece.fault is not None:
-        collector.quarantine(piece.offset, piece.fault, piece.raw, piece.length)
-    elif piece.typed is not None:
-        collector.typed([piece.typed], [piece.offset], lambda _: piece.raw)
+def take(collector: Collector, found: Piece | Run) -> None:
+    """Counts what a scanner has found."""
+    if isinstance(found, Run):
+        collector.typed(found.messages, found.offsets, found.raws.__getitem__)
+    elif found.fault is not None:
+        collector.quarantine(found.offset, found.fault, found.raw, found.length)
     else:
-        collector.record(piece.raw, piece.offset)
+        collector.record(found.raw, found.offset)

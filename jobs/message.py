@@ -6,16 +6,16 @@ The order of the checks is the order of the code, so a message with two faults a
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple
 
 import msgspec
 
-from jobs.records import RAW_BYTES, Reason, Reject
+from jobs.jsonvalue import mask_surrogates, parse
+from jobs.records import RAW_BYTES, Fault, Reason, Reject
 
 FIRST_MS = 946_684_800_000
 """2000-01-01 UTC, the first millisecond that a view may have."""
@@ -28,16 +28,6 @@ PRODUCT_CHARACTERS = 512
 
 _DECIMAL = re.compile(r"\s*-?[0-9]+(?:\.[0-9]+)?\s*", re.ASCII)
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
-
-
-class Fault(Exception):
-    """A record or an event cannot be used: the reason and a short detail that never repeats the data of a person."""
-
-    def __init__(self, reason: Reason, detail: str = "") -> None:
-        super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
 
 
 class View(NamedTuple):
@@ -59,14 +49,6 @@ class Message:
     rejects: list[Reject] = field(default_factory=list)
 
 
-class Extent(NamedTuple):
-    """How far a JSON value reaches: its end, or the reason why it has none."""
-
-    end: int
-    reason: Reason | None = None
-    detail: str = ""
-
-
 class _Events(msgspec.Struct):
     events: msgspec.Raw = msgspec.Raw(b"[]")
 
@@ -75,8 +57,6 @@ class _Id(msgspec.Struct):
     message_id: msgspec.Raw = msgspec.Raw(b"null")
 
 
-_RAW = msgspec.json.Decoder(msgspec.Raw)
-_TRAILING = re.compile(r"trailing characters \(byte (\d+)\)")
 _RAW_LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _RAW_EVENTS = msgspec.json.Decoder(_Events)
 _RAW_ID = msgspec.json.Decoder(_Id)
@@ -92,12 +72,20 @@ def decode_message(raw: bytes, offset: int = 0) -> Message:
     if not isinstance(record, dict):
         raise Fault(Reason.NOT_AN_OBJECT, f"found {_kind(record)}")
     events = record.get("events")
-    if events is None:
-        events = []
-    if not isinstance(events, list):
+    if events is not None and not isinstance(events, list):
         raise Fault(Reason.EVENTS_TYPE, f"found {_kind(events)}")
-    message = Message(_message_id(record.get("message_id"), raw), len(events))
+    message = Message(_message_id(record.get("message_id"), raw))
+    faults = _read_events(events or [], message)
+    if faults:
+        texts = _event_texts(raw)
+        message.rejects = [reject(offset, fault, texts[position], position=position) for position, fault in faults]
+    return message
+
+
+def _read_events(events: list[object], message: Message) -> list[tuple[int, Fault]]:
+    """Puts the events into ``message``; the positions and faults of those that cannot be used."""
     faults: list[tuple[int, Fault]] = []
+    message.events = len(events)
     for position, event in enumerate(events):
         try:
             view = read_event(event)
@@ -108,10 +96,7 @@ def decode_message(raw: bytes, offset: int = 0) -> Message:
             message.ignored += 1
         else:
             message.views.append(View(*view, position))
-    if faults:
-        texts = _event_texts(raw)
-        message.rejects = [reject(offset, fault, texts[position], position=position) for position, fault in faults]
-    return message
+    return faults
 
 
 def decode_event(raw: bytes) -> tuple[str, int] | None:
@@ -143,65 +128,11 @@ def read_event(event: object) -> tuple[str, int] | None:
     return _product(attributes.get("codeColor")), _time_ms(data.get("timestamp_unixtime_ms"))
 
 
-def parse(raw: bytes) -> Any:  # noqa: ANN401 - any JSON value
-    """The one JSON value in ``raw``, strictly: no NaN, no control character in a string, no text after it.
-
-    Of a doubled key the last counts. Numbers of any length are read (as floats beyond 18 digits).
-
-    Raises:
-        Fault: not UTF-8, not JSON, cut, or nested too deeply.
-    """
-    try:
-        return json.loads(raw.decode("utf-8"), parse_constant=_no_constant, parse_int=_integer)
-    except UnicodeDecodeError as error:
-        raise Fault(Reason.NOT_UTF8, f"byte {error.start}: {error.reason}") from None
-    except RecursionError:
-        raise Fault(Reason.TOO_DEEP) from None
-    except json.JSONDecodeError as error:
-        reason = Reason.TRUNCATED if value_end(mask_surrogates(raw)).reason is Reason.TRUNCATED else Reason.INVALID_JSON
-        raise Fault(reason, f"character {error.pos}: {error.msg}") from None
-
-
 def reject(offset: int, fault: Fault, raw: bytes, *, length: int | None = None, position: int | None = None) -> Reject:
     """The reject for ``fault``; ``length`` is the true length where ``raw`` is cut already."""
     return Reject(
         offset, position, fault.reason, fault.detail, bytes(raw[:RAW_BYTES]), len(raw) if length is None else length
     )
-
-
-def mask_surrogates(raw: bytes) -> bytes:
-    r"""``raw`` with every ``\ud8..`` to ``\udf..`` as ``\u0000``: as long as before, and read by msgspec even when unpaired."""
-    if b"\\ud" in raw or b"\\uD" in raw:
-        return _SURROGATE_ESCAPE.sub(rb"\\u0000", raw)
-    return raw
-
-
-def value_end(text: bytes | memoryview) -> Extent:
-    """Where the JSON value at the beginning of ``text`` ends, found at the speed of msgspec.
-
-    White space after the value belongs to it. ``TRUNCATED`` means that the text is right as far as it goes. The bytes of
-    strings are not checked to be UTF-8, and ``text`` must come from ``mask_surrogates``.
-    """
-    try:
-        _RAW.decode(text)
-    except RecursionError:
-        return Extent(-1, Reason.TOO_DEEP, "msgspec stops at some thousand levels")
-    except msgspec.DecodeError as error:
-        # msgspec gives positions in its texts only; tests/jobs/test_message.py holds it to them.
-        trailing = _TRAILING.search(str(error))
-        if trailing:
-            return Extent(int(trailing[1]) - 1)  # counted from 1
-        return Extent(-1, Reason.TRUNCATED if "truncated" in str(error) else Reason.INVALID_JSON, str(error))
-    return Extent(len(text))
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise Fault(Reason.INVALID_JSON, f"{text} is no JSON number")
-
-
-def _integer(text: str) -> int | float:
-    """Long integers as floats: ``int`` is quadratic in the digits and refuses more than 4,300 of them."""
-    return int(text) if len(text) < 20 else float(text)
 
 
 def _kind(value: object) -> str:

@@ -32,7 +32,10 @@ class Reason(str, Enum):
     # Faults of a record: it is not a message. In the order in which they are looked for.
     TOO_LONG = ("too_long", "the record is longer than the setting record_bytes")
     NOT_UTF8 = ("not_utf8", "the record holds bytes that are no UTF-8 (or no UTF-16) text")
-    TRUNCATED = ("truncated", "the record or its array ends too early: it was cut, or a closing bracket or quote is missing")
+    TRUNCATED = (
+        "truncated",
+        "the record or its array ends too early: it was cut, or a closing bracket or quote is missing",
+    )
     TOO_DEEP = ("too_deep", "the record nests arrays or objects too deeply")
     INVALID_JSON = ("invalid_json", "the record begins like an object and is no valid JSON")
     STRAY_TEXT = ("stray_text", "text where a record should begin that is no JSON value")
@@ -55,6 +58,15 @@ class Reason(str, Enum):
     TIME_TYPE = ("time_type", "a product event's timestamp_unixtime_ms is neither a number nor text")
     TIME_TEXT = ("time_text", "a product event's timestamp_unixtime_ms is text and no plain decimal number")
     TIME_RANGE = ("time_range", "a product event's time is not in 2000-01-01 <= time < 2100-01-01 UTC")
+
+
+class Fault(Exception):
+    """A record or an event cannot be used: the reason and a short detail that never repeats the data of a person."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
 
 
 @dataclass

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 from jobs.batch import Typed, decode_typed, is_utf8
-from jobs.message import Extent, Fault, mask_surrogates, value_end
-from jobs.records import RAW_BYTES, Reason
+from jobs.jsonvalue import Extent, mask_surrogates, value_end
+from jobs.records import RAW_BYTES, Fault, Reason
+from jobs.siblings import OPENING_BYTES, Siblings
 
 CHUNK_BYTES = 4 << 20
 _SPACE = b" \t\r\n"
 _GAP = _SPACE + b","
 _NOT_GAP = re.compile(rb"[^ \t\r\n,]")
-_OPENING = re.compile(rb'\{[ \t\r\n]*"[^"]*"')
-_KEY = re.compile(rb'\{[ \t\r\n]*("[^"]*")')
-_MESSAGE_KEY = b'"events"'
-_OVERLAP = 1024
-"""No beginning of a record is longer: the key, the white space before it, the indentation of its line."""
-_MOST_KEYS = 8
+_OPENING = re.compile(rb'\{[ \t\r\n]*"[^"]{1,200}"')
+_RUN_RECORDS = 1000
+_LOOK_BYTES = 64 << 20
+_LOOKS = 8
+"""How often, on the average, a byte of the document may be read in search of the end of a broken record."""
 
 
 class Readable(Protocol):
@@ -34,56 +34,22 @@ class Readable(Protocol):
         """At most ``size`` bytes; none at the end."""
 
 
-@dataclass(frozen=True)
-class Piece:
-    """One record: its bytes (cut if broken and long) and true length; ``typed`` if it is read already, ``fault`` if broken."""
+class Piece(NamedTuple):
+    """One record that needs the full rules, or with a ``fault`` a broken one: its bytes (cut if so) and true length."""
 
     offset: int
     raw: bytes
     length: int
-    typed: Typed | None = None
     fault: Fault | None = None
 
 
-class Siblings:
-    """What the beginning of a record looks like in this document: its first key, and the indentation of its line."""
+@dataclass
+class Run:
+    """Some neighbouring records that the typed decoder has read."""
 
-    def __init__(self) -> None:
-        self._keys = [_MESSAGE_KEY]
-        self._indent: bytes | None = None
-        self._pattern = re.compile(b"")
-        self._first = True
-        self._compile()
-
-    def learn(self, data: bytes, start: int, end: int) -> None:
-        """Takes the whole object ``data[start:end]`` as an example."""
-        match = _KEY.match(data, start, end)
-        if match and match[1] not in self._keys and len(self._keys) < _MOST_KEYS:
-            inner = re.compile(rb"\{[ \t\r\n]*" + re.escape(match[1]))
-            if not inner.search(data, start + 1, end):
-                self._keys.append(match[1])
-                self._compile()
-        if self._first:
-            self._first = False
-            self._learn_indent(data, start, end)
-
-    def _learn_indent(self, data: bytes, start: int, end: int) -> None:
-        line = data.rfind(b"\n", 0, start) + 1
-        indent = data[line:start]
-        if len(indent) < _OVERLAP // 2 and not indent.strip(b" \t") and b"\n" + indent + b"{" not in data[start:end]:
-            self._indent = indent
-            self._compile()
-
-    def _compile(self) -> None:
-        pattern = rb"\{[ \t\r\n]*(?:" + b"|".join(map(re.escape, self._keys)) + rb")"
-        if self._indent is not None:
-            pattern = rb"(?<=\n" + re.escape(self._indent) + rb")\{|" + pattern
-        self._pattern = re.compile(pattern)
-
-    def find(self, data: bytes, start: int) -> int:
-        """Where the next record seems to begin, from ``start`` on; -1 if nowhere."""
-        match = self._pattern.search(data, start)
-        return match.start() if match else -1
+    messages: list[Typed] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    raws: list[bytes] = field(default_factory=list)
 
 
 class Scanner:
@@ -105,14 +71,16 @@ class Scanner:
         self._array = array
         self._raw = data
         self._data = mask_surrogates(data)
-        self._base = base
+        self._base = self._start = base
+        self._looked = 0
         self._at = 0
         self._inside = False
         self._cut = False
         self._separator: bytes | None = None
+        self._gap = 0
         self._siblings = Siblings()
 
-    def __iter__(self) -> Iterator[Piece]:
+    def __iter__(self) -> Iterator[Piece | Run]:
         while self._next_record():
             byte = self._data[self._at]
             if self._array and not self._inside and byte == ord("["):
@@ -122,13 +90,15 @@ class Scanner:
                 self._inside = False
                 self._at += 1
             elif byte == ord("{"):
-                yield self._object()
+                run = self._regular()
+                if run.messages:
+                    yield run
+                else:
+                    yield self._object()
             else:
                 yield self._other()
         if self._inside and not self._cut:
-            yield Piece(
-                self._base + self._at, b"", 0, fault=Fault(Reason.TRUNCATED, "the array has no closing bracket")
-            )
+            yield Piece(self._base + self._at, b"", 0, Fault(Reason.TRUNCATED, "the array has no closing bracket"))
 
     def _next_record(self) -> bool:
         """Passes over white space and commas; False at the end of the document."""
@@ -146,7 +116,8 @@ class Scanner:
         if self._source is None:
             return False
         held = self._raw[self._at :]
-        chunk = self._source.read(max(CHUNK_BYTES, len(held)))
+        # Twice as much each time, so that a long record is not begun anew too often; never much beyond a whole record.
+        chunk = self._source.read(max(CHUNK_BYTES, min(len(held), self._record_bytes - len(held))))
         if not chunk:
             self._source = None
             return False
@@ -158,56 +129,78 @@ class Scanner:
     def _extent(self) -> Extent:
         """How far the value at the position reaches, reading on as long as it may be whole."""
         while True:
-            text = memoryview(self._data)[self._at :]
+            text = self._in_sight()
             extent = value_end(text)
             if extent.reason is None:
                 end = len(self._data[self._at : self._at + extent.end].rstrip(_SPACE))
                 # Only a number or a literal may go on beyond the last byte that was read.
                 if end < len(text) or self._data[self._at] in b'{["' or not self._more():
                     return Extent(end)
-            elif extent.reason is not Reason.TRUNCATED:
+                continue
+            self._looked += extent.end
+            if extent.reason is not Reason.TRUNCATED or self._at + len(text) < len(self._data):
                 return extent
-            elif len(text) > self._record_bytes:
-                return Extent(-1, Reason.TOO_LONG, extent.detail)
-            elif not self._more():
+            if len(text) > self._record_bytes:
+                return extent._replace(reason=Reason.TOO_LONG)
+            if not self._more():
                 return extent
 
+    def _in_sight(self) -> memoryview:
+        """What is read from the position on.
+
+        A record without its end may look like one that goes on through all the records after it. Where looking for the ends of such
+        records has taken too long (it never does in a valid document), the beginning of the next record ends the view.
+        """
+        text = memoryview(self._data)[self._at :]
+        if self._looked > _LOOK_BYTES + _LOOKS * (self._base + self._at - self._start):
+            found = self._siblings.find(self._data, self._at + 1)
+            if found >= 0:
+                return text[: found - self._at]
+        return text
+
     def _object(self) -> Piece:
-        quick = self._quick_object()
-        if quick is not None:
-            return quick
         extent = self._extent()
         if extent.reason is not None:
+            self._siblings.suppose(self._data, self._at)
             return self._broken(extent)
         start, self._at = self._at, self._at + extent.end
         self._siblings.learn(self._data, start, self._at)
         self._separator = None
-        opening = _OPENING.search(self._data, self._at)
-        if opening and not _NOT_GAP.search(self._data, self._at, opening.start()):
+        gap = _NOT_GAP.search(self._data, self._at)
+        opening = gap and _OPENING.match(self._data, gap.start())
+        if opening:
             self._separator = self._data[self._at - 1 : opening.end()]
+            self._gap = opening.start() - self._at
         return self._whole(start, self._at)
 
-    def _quick_object(self) -> Piece | None:
-        """The object at the position if it ends where it should in a regular document; decoding it proves that it does."""
+    def _regular(self) -> Run:
+        """The objects from the position on that end where they should in a regular document.
+
+        A guess that is proved: what stands between two separators and decodes as one value is one record.
+        """
+        run = Run()
         if self._separator is None:
-            return None
-        end = self._data.find(self._separator, self._at) + 1
-        if not 0 < end - self._at <= self._record_bytes:
-            return None
-        raw = self._raw[self._at : end]
-        typed = decode_typed(raw)
-        if typed is None:
-            return None
-        piece = Piece(self._base + self._at, raw, len(raw), typed=typed)
-        self._at = end
-        return piece
+            return run
+        data, raw, at, base = self._data, self._raw, self._at, self._base
+        while len(run.messages) < _RUN_RECORDS:
+            end = data.find(self._separator, at) + 1
+            if not 0 < end - at <= self._record_bytes:
+                break
+            text = raw[at:end]
+            typed = decode_typed(text)
+            if typed is None:
+                break
+            run.messages.append(typed)
+            run.offsets.append(base + at)
+            run.raws.append(text)
+            at = end + self._gap
+        self._at = at
+        return run
 
     def _whole(self, start: int, end: int) -> Piece:
-        if end - start > self._record_bytes:
-            fault = Fault(Reason.TOO_LONG, f"found {end - start} bytes")
-            return Piece(self._base + start, self._raw[start : start + RAW_BYTES], end - start, fault=fault)
-        raw = self._raw[start:end]
-        return Piece(self._base + start, raw, len(raw), typed=decode_typed(raw))
+        raw, length = self._raw[start : min(end, start + max(RAW_BYTES, self._record_bytes))], end - start
+        fault = Fault(Reason.TOO_LONG, f"found {length} bytes") if length > self._record_bytes else None
+        return Piece(self._base + start, raw, length, fault)
 
     def _other(self) -> Piece:
         """A value that is no object, if it is one and stands alone; else text as far as the next record."""
@@ -217,6 +210,8 @@ class Scanner:
         start, end = self._at, self._at + extent.end
         if self._data[end : end + 1] not in (b"", b" ", b"\t", b"\r", b"\n", b",", b"]", b"{"):
             return self._broken(Extent(-1, Reason.STRAY_TEXT, "a value with text right after it"))
+        if self._inside and self._data[start] == ord("[") and 0 <= self._siblings.find(self._data, start) < end:
+            return self._broken(Extent(-1, Reason.STRAY_TEXT, "an array of records inside the array"))
         self._at = end
         return self._whole(start, end)
 
@@ -225,7 +220,7 @@ class Scanner:
         offset, kept, length = self._base + self._at, b"", 0
         while True:
             found = self._siblings.find(self._data, self._at + (length == 0))
-            passed = found if found >= 0 else max(len(self._data) - _OVERLAP, self._at)
+            passed = found if found >= 0 else max(len(self._data) - OPENING_BYTES, self._at)
             passing = self._raw[self._at : passed]
             kept, length = kept + passing[: RAW_BYTES - len(kept)], length + len(passing)
             self._at = passed
@@ -248,8 +243,18 @@ class Scanner:
             reason = Reason.TRUNCATED if reason is Reason.TOO_LONG else reason
         elif not is_utf8(kept):
             reason, detail = Reason.NOT_UTF8, ""
-        elif reason is not Reason.STRAY_TEXT:
+        else:
+            if self._cut and self._inside and kept.endswith(b"]") and not _goes_on(kept):
+                kept = kept[:-1].rstrip(_GAP)  # that bracket closes the array
+                length = len(kept)
             # What was read beyond the record has no say in why it is broken.
-            reason, detail = value_end(mask_surrogates(kept))[1:]
-        assert reason is not None
-        return Piece(offset, kept, length, fault=Fault(reason, detail or f"found {length} bytes"))
+            alone = value_end(mask_surrogates(kept))
+            if alone.reason is not None and reason is not Reason.STRAY_TEXT:
+                reason, detail = alone.reason, alone.detail
+        assert reason is not None  # only broken values come here
+        return Piece(offset, kept, length, Fault(reason, detail or f"found {length} bytes"))
+
+
+def _goes_on(text: bytes) -> bool:
+    """Whether ``text`` is right as far as it goes, and only ends too early."""
+    return value_end(mask_surrogates(text)).reason is Reason.TRUNCATED

@@ -21,14 +21,14 @@ _ZSTD = (b"\x28\xb5\x2f\xfd", *(bytes([0x50 + n]) + b"\x2a\x4d\x18" for n in ran
 _UTF16_BOM = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
 _INPUT_BYTES = 1 << 20
-_ZSTD_INPUT_BYTES = 1024
+_ZSTD_INPUT_BYTES = 512
 """zstd gives out all that its input holds, at most some 32 kB for each byte: so it is fed little at a time."""
 
 
 class Readable(Protocol):
     """What can be read: the only thing that unpacking asks of a stream."""
 
-    def read(self, size: int = -1, /) -> bytes:
+    def read(self, size: int, /) -> bytes:
         """At most ``size`` bytes; none at the end."""
 
 
@@ -39,21 +39,19 @@ class Source:
         self._stream = stream
         self._ahead = b""
 
-    def read(self, size: int = -1, /) -> bytes:
+    def read(self, size: int, /) -> bytes:
         """Exactly ``size`` bytes, fewer only at the end."""
-        parts, missing = [self._ahead[:size]], size - len(self._ahead[:size])
-        self._ahead = self._ahead[size:]
-        while missing > 0:
-            part = self._read(missing)
-            if not part:
-                break
-            parts.append(part)
-            missing -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def unread(self, data: bytes) -> None:
-        """Puts bytes back, to be read next."""
-        self._ahead = data + self._ahead
+        if len(self._ahead) < size:
+            parts, missing = [self._ahead], size - len(self._ahead)
+            while missing > 0:
+                part = self._read(missing)
+                if not part:
+                    break
+                parts.append(part)
+                missing -= len(part)
+            self._ahead = b"".join(parts)
+        data, self._ahead = self._ahead[:size], self._ahead[size:]
+        return data
 
     def peek(self, size: int) -> bytes:
         """The next ``size`` bytes, which stay to be read."""
@@ -79,8 +77,8 @@ class _ZstdStream:
         self._at = 0
         self._begun = False
 
-    def read(self, size: int = -1, /) -> bytes:
-        """The next bytes: some ``size``, and at most one step of the decompressor more."""
+    def read(self, size: int, /) -> bytes:
+        """Some ``size`` bytes, and at most what one step of the decompressor gives more; none at the end."""
         parts: list[bytes] = []
         count = 0
         while count < size and self._more_input():
@@ -112,7 +110,7 @@ class _Utf16Stream:
         self._decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
         self._ended = False
 
-    def read(self, size: int = -1, /) -> bytes:
+    def read(self, size: int, /) -> bytes:
         """The next bytes, none at the end; three for each two of the input at most."""
         while not self._ended:
             data = self._half + self._stream.read(max(size // 3 * 2, 4))
