@@ -49,6 +49,7 @@ def test_rebuild_reads_no_file_so_a_path_is_wrong_usage(env, capsys):
 
 
 @pytest.mark.spark
+@pytest.mark.slow
 def test_rebuild_makes_the_rollups_of_a_range_anew(spark, tmp_path):
     world = World(spark, tmp_path)
     for day in (1, 2):
@@ -69,6 +70,7 @@ def test_rebuild_makes_the_rollups_of_a_range_anew(spark, tmp_path):
 
 
 @pytest.mark.spark
+@pytest.mark.slow
 def test_a_range_without_rows_is_told_and_publishes_nothing(spark, tmp_path):
     world = World(spark, tmp_path)
     assert rebuild(world.config(), spark, Stages(Console(quiet=True)), None, None).startswith("nothing to rebuild")

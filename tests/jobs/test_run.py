@@ -20,7 +20,7 @@ from jobs.run import Run
 from jobs.schemas import COVERAGE, CTR_DAY, CTR_MINUTE, PUBLICATIONS, QUARANTINE, VIEWS
 from tests.rows import NOON, event, lines, message
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
 DAY = 86_400_000
 
