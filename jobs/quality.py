@@ -19,6 +19,7 @@ from jobs.schemas import COVERAGE, CTR_DAY
 _WEEK = timedelta(days=7)
 _SHOWN = 5
 _AGES = ((1, "0-1 days"), (7, "2-7 days"), (30, "8-30 days"), (365, "31-365 days"))
+_OLDEST = "over a year"
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ def by_age(days: Iterable[tuple[date, int]], today: date) -> dict[str, int]:
     sums: dict[str, int] = defaultdict(int)
     for day, count in days:
         age = (today - day).days
-        sums[next((name for limit, name in _AGES if age <= limit), "older")] += count
-    return {name: sums[name] for name in (*(name for _, name in _AGES), "older") if name in sums}
+        sums[next((name for limit, name in _AGES if age <= limit), _OLDEST)] += count
+    return {name: sums[name] for name in (*(name for _, name in _AGES), _OLDEST) if name in sums}
 
 
 def _quarantined(account: Account, config: Config) -> Iterator[tuple[str, str]]:

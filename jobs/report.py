@@ -152,7 +152,7 @@ class Report:
             ("records", _sum(account.records, records)),
             ("events", _sum(account.events, events)),
             ("order items", _sum(bought.get("items", 0), items)),
-            ("partitions", _sum(self.partitions, self.ages.get("partitions", {}))),
+            ("partitions", f"{self.partitions:,} recomputed{_ages(self.ages.get('partitions', {}))}"),
             ("stages", ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.stages.items())),
             ("speed", f"{megabytes:,.1f} MB at {megabytes / read:,.0f} MB/s" if read and megabytes else "nothing read"),
             ("seconds", f"{self.seconds:.1f}"),
@@ -164,7 +164,9 @@ class Report:
             self.warnings.append(f"files that {what}: {len(names):,}: {', '.join(names[:_SHOWN])}{more}")
 
 
+def _ages(ages: dict[str, int]) -> str:
+    return " by age: " + ", ".join(f"{count:,} of {name}" for name, count in ages.items()) if ages else ""
+
+
 def _sum(total: int, parts: dict[str, int]) -> str:
-    if not parts:
-        return f"{total:,}"
     return f"{total:,} = " + " + ".join(f"{count:,} {name}" for name, count in parts.items())

@@ -78,6 +78,8 @@ RULES = [
     (event(time=-1), Reason.TIME_RANGE),
     (event(time=1515546904), Reason.TIME_RANGE),
     (event(time=10**25), Reason.TIME_RANGE),
+    (event(time=10**400), Reason.TIME_RANGE),
+    (event(time=-(10**4000)), Reason.TIME_RANGE),
     # of two faults the first in the order of the rules
     (event("", True, name=5), Reason.EVENT_NAME_TYPE),
     (event("", True), Reason.PRODUCT_EMPTY),

@@ -97,4 +97,4 @@ def test_ages_of_days_at_the_day_of_the_run():
         (TODAY - timedelta(days=7), 4),
         (TODAY - timedelta(days=500), 8),
     ]
-    assert by_age(days, TODAY) == {"0-1 days": 3, "2-7 days": 4, "older": 8}
+    assert by_age(days, TODAY) == {"0-1 days": 3, "2-7 days": 4, "over a year": 8}

@@ -235,7 +235,7 @@ def test_a_file_that_is_removed_at_the_source_keeps_its_rows_and_is_counted(worl
 def test_the_report_counts_views_and_partitions_by_age(world):
     world.put("iOS/a", lines(message()))
     [report] = world.run()
-    assert report.ages == {"views": {"older": 1}, "partitions": {"older": 1}}
+    assert report.ages == {"views": {"over a year": 1}, "partitions": {"over a year": 1}}
 
 
 def test_limits_warn_or_exit_3_as_configured(world):

@@ -1,0 +1,24 @@
+"""The README's example request gives the README's answer on the sample."""
+
+from __future__ import annotations
+
+import json
+import re
+from urllib.request import urlopen
+
+import pytest
+
+from tests.conftest import ROOT, SampleLake
+
+pytestmark = [pytest.mark.path, pytest.mark.slow]
+
+
+def test_the_example_of_the_readme_answers_what_the_readme_says(sample_lake: SampleLake) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    example = re.search(r"curl 'http://127\.0\.0\.1:8000(/v1/ctr[^']*)'\n```\n\n```json\n(.*?)```", text, re.S)
+    assert example
+    path, wanted = example.groups()
+    with urlopen(sample_lake.service_url() + path, timeout=30) as answer:
+        told = answer.read().decode()
+    assert told.replace("},{", "},\n {") + "\n" == wanted
+    assert json.loads(told)
