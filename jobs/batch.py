@@ -6,11 +6,11 @@ A typed decoder reads only the fields that count. Whatever it does not read as a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from jobs.message import END_MS, FIRST_MS, PRODUCT_CHARACTERS, Message, decode_message, reject
+from jobs.message import END_MS, FIRST_MS, PRODUCT_CHARACTERS, View, open_message, read_events, reject
 from jobs.records import Account, Batch, Fault, Reject, Views
 
 BATCH_VIEWS = 20_000
@@ -120,37 +120,63 @@ class Collector:
         self.account.quarantined_records += 1
         self._reject(reject(offset, fault, raw, length=length))
 
-    def record(self, raw: bytes, offset: int) -> None:
-        """Takes one record by the full rules."""
+    def record(self, raw: bytes, offset: int) -> Iterator[Batch]:
+        """Takes one record by the full rules.
+
+        Raises:
+            Fault: the record as a whole cannot be used; nothing of it was taken.
+        """
+        message_id, events = open_message(raw)
+        account, views = self.account, self._views
+        account.records += 1
+        account.decoded += 1
+        account.events += len(events)
+        for found in read_events(raw, events, offset):
+            if found is None:
+                account.ignored += 1
+                continue
+            if isinstance(found, View):
+                account.views += 1
+                views.product.append(found.product)
+                views.time_ms.append(found.time_ms)
+                views.message_id.append(message_id)
+                views.position.append(found.position)
+                views.offset.append(offset)
+            else:
+                account.quarantined_events += 1
+                self._reject(found)
+            if self.full:
+                yield self.take()
+                views = self._views
+
+    def any_record(self, raw: bytes, offset: int) -> Iterator[Batch]:
+        """Takes one record; one that cannot be used is quarantined."""
         try:
-            self.message(decode_message(raw, offset), offset)
+            yield from self.record(raw, offset)
         except Fault as fault:
             self.quarantine(offset, fault, raw)
 
-    def message(self, message: Message, offset: int) -> None:
-        """Takes a message that was read by the full rules."""
-        views = self._views
-        for product, time_ms, position in message.views:
-            views.product.append(product)
-            views.time_ms.append(time_ms)
-            views.message_id.append(message.message_id)
-            views.position.append(position)
-            views.offset.append(offset)
-        for event in message.rejects:
-            self._reject(event)
-        self._count(1, message.events - len(message.rejects), len(message.views))
-        self.account.events += len(message.rejects)
-        self.account.quarantined_events += len(message.rejects)
+    def typed(
+        self, messages: Sequence[Typed], offsets: Sequence[int], raw_of: Callable[[int], bytes]
+    ) -> Iterator[Batch]:
+        """Takes messages that the typed decoder has read; ``raw_of(i)`` gives the bytes of the i-th if they are needed."""
+        at = self._plain(messages, offsets, 0)
+        while at < len(messages):
+            yield from self.any_record(raw_of(at), offsets[at])
+            at = self._plain(messages, offsets, at + 1)
+        if self.full:
+            yield self.take()
 
-    def typed(self, messages: Sequence[Typed], offsets: Sequence[int], raw_of: Callable[[int], bytes]) -> None:
-        """Takes messages that the typed decoder has read; ``raw_of(i)`` gives the bytes of the i-th where they are needed."""
+    def _plain(self, messages: Sequence[Typed], offsets: Sequence[int], first: int) -> int:
+        """Takes messages from the index ``first`` on, up to one that is not plainly good: the index of that one."""
         known = self._known
         views = self._views
         columns = views.product, views.time_ms, views.message_id, views.position, views.offset
         products, times, ids, positions, starts = columns
-        begin, seen, doubted = len(products), 0, 0
-        for index, message in enumerate(messages):
+        begin, seen, mark, index = len(products), 0, len(products), first
+        for index in range(first, len(messages)):
             mark = len(products)
+            message = messages[index]
             message_id = message.message_id
             if isinstance(message_id, int):
                 message_id = str(message_id)
@@ -183,12 +209,13 @@ class Collector:
                 if message_id != "0":  # which may have been written -0
                     seen += len(events)
                     continue
-            for column in columns:
-                del column[mark:]
-            doubted += 1
-            self.record(raw_of(index), offsets[index])
-            begin += len(products) - mark
-        self._count(len(messages) - doubted, seen, len(products) - begin)
+            break
+        else:
+            mark, index = len(products), len(messages)
+        for column in columns:
+            del column[mark:]
+        self._count(index - first, seen, mark - begin)
+        return index
 
     def _count(self, messages: int, events: int, views: int) -> None:
         """Counts messages whose events are all views or ignored."""

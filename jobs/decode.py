@@ -76,9 +76,7 @@ def _decode_whole(stream: BinaryIO, collector: Collector, record_bytes: int) -> 
     counting = _Counting(source, collector.account)
     counting.read(skip)
     for piece in Scanner(counting, record_bytes, array=layout == "array", base=skip):
-        take(collector, piece)
-        if collector.full:
-            yield collector.take()
+        yield from take(collector, piece)
 
 
 def _decode_piece(

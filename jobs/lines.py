@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.batch import DECODER, Collector, Typed, decode_typed, is_utf8
-from jobs.message import decode_message
 from jobs.records import RAW_BYTES, Batch, Fault, Reason
 from jobs.scan import Piece, Readable, Run, Scanner
 
@@ -34,7 +33,7 @@ def read_lines(
     while end is None or base < end:
         chunk = source.read(CHUNK_BYTES)
         data = held + chunk
-        cut = _whole_lines(data, None if end is None else end - base) if chunk else len(data)
+        cut = _whole_lines(data, None if end is None else end - base, last=not chunk)
         if cut:
             yield from _read_chunk(data[:cut], base, collector, record_bytes, skip)
             skip = 0
@@ -46,13 +45,13 @@ def read_lines(
             skip = 0
 
 
-def _whole_lines(data: bytes, limit: int | None) -> int:
-    """How many bytes of ``data`` are whole lines that begin before ``limit``."""
+def _whole_lines(data: bytes, limit: int | None, *, last: bool) -> int:
+    """How many bytes of ``data`` are whole lines that begin before ``limit``; ``last``: nothing comes after ``data``."""
     if limit is not None and len(data) >= limit:
-        cut = data.find(b"\n", max(limit - 1, 0)) + 1
+        cut = data.find(b"\n", limit - 1) + 1
         if cut:
             return cut
-    return data.rfind(b"\n") + 1
+    return len(data) if last else data.rfind(b"\n") + 1
 
 
 def _pass_long_line(source: Readable, collector: Collector, held: bytes, base: int, skip: int) -> tuple[bytes, int]:
@@ -93,12 +92,10 @@ def _read_chunk(data: bytes, base: int, collector: Collector, record_bytes: int,
         block = _Block(data, base, starts[low:high].tolist(), ends[low:high].tolist())
         messages = block.decode() if clean[low:high].all() else None
         if messages is not None:
-            collector.typed(messages, block.offsets(), block.raw)
-            if collector.full:
-                yield collector.take()
+            yield from collector.typed(messages, block.offsets(), block.raw)
             continue
         for index in range(high - low):
-            _read_line(block.line(index), base + block.starts[index], collector, record_bytes)
+            yield from _read_line(block.line(index), base + block.starts[index], collector, record_bytes)
             if collector.full:
                 yield collector.take()
 
@@ -152,7 +149,7 @@ class _Block:
         return self.line(index).rstrip(_SPACE)
 
 
-def _read_line(line: bytes, start: int, collector: Collector, record_bytes: int) -> None:
+def _read_line(line: bytes, start: int, collector: Collector, record_bytes: int) -> Iterator[Batch]:
     if len(line) > record_bytes:
         fault = Fault(Reason.TOO_LONG, f"found {len(line)} bytes")
         collector.quarantine(start, fault, line[:RAW_BYTES], len(line))
@@ -164,34 +161,38 @@ def _read_line(line: bytes, start: int, collector: Collector, record_bytes: int)
     offset = start + len(line) - len(line.lstrip(_SPACE))
     typed = decode_typed(text)
     if typed is not None:
-        collector.typed([typed], [offset], lambda _: text)
+        yield from collector.typed([typed], [offset], lambda _: text)
         return
     try:
-        message = decode_message(text, offset)
+        yield from collector.record(text, offset)
     except Fault as fault:
         if fault.reason in _NO_VALUE:
-            _read_values(text, offset, collector, record_bytes)
+            yield from _read_values(text, offset, collector, record_bytes)
         else:
             collector.quarantine(offset, fault, text)
-        return
-    collector.message(message, offset)
 
 
-def _read_values(text: bytes, offset: int, collector: Collector, record_bytes: int) -> None:
+def _read_values(text: bytes, offset: int, collector: Collector, record_bytes: int) -> Iterator[Batch]:
     """Reads a line that is not one value: several, or text after a value, or none."""
     found = False
     for piece in Scanner(None, record_bytes, data=text, base=offset):
-        take(collector, piece)
+        yield from take(collector, piece)
         found = True
     if not found:
         collector.quarantine(offset, Fault(Reason.STRAY_TEXT, "found commas only"), text)
 
 
-def take(collector: Collector, found: Piece | Run) -> None:
+def take(collector: Collector, found: Piece | Run) -> Iterator[Batch]:
     """Counts what a scanner has found."""
     if isinstance(found, Run):
-        collector.typed(found.messages, found.offsets, found.raws.__getitem__)
+        yield from collector.typed(found.messages, found.offsets, found.raws.__getitem__)
     elif found.fault is not None:
         collector.quarantine(found.offset, found.fault, found.raw, found.length)
     else:
-        collector.record(found.raw, found.offset)
+        typed = decode_typed(found.raw)
+        if typed is None:
+            yield from collector.any_record(found.raw, found.offset)
+        else:
+            yield from collector.typed([typed], [found.offset], lambda _: found.raw)
+    if collector.full:
+        yield collector.take()

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
 
-from jobs.jsonvalue import mask_surrogates, parse
+from jobs.jsonvalue import mask_surrogates, parse, value_end
 from jobs.records import RAW_BYTES, Fault, Reason, Reject
 
 FIRST_MS = 946_684_800_000
@@ -42,11 +44,15 @@ class View(NamedTuple):
 class Message:
     """What one message holds: its id, its views, how many events were ignored, and the rejected events."""
 
-    message_id: str | None = None
-    events: int = 0
-    ignored: int = 0
+    message_id: str | None
     views: list[View] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
+    ignored: int = 0
+
+    @property
+    def events(self) -> int:
+        """How many events the message has in all."""
+        return len(self.views) + len(self.rejects) + self.ignored
 
 
 class _Events(msgspec.Struct):
@@ -57,7 +63,7 @@ class _Id(msgspec.Struct):
     message_id: msgspec.Raw = msgspec.Raw(b"null")
 
 
-_RAW_LIST = msgspec.json.Decoder(list[msgspec.Raw])
+_NOT_GAP = re.compile(rb"[^ \t\r\n,]")
 _RAW_EVENTS = msgspec.json.Decoder(_Events)
 _RAW_ID = msgspec.json.Decoder(_Id)
 
@@ -68,35 +74,45 @@ def decode_message(raw: bytes, offset: int = 0) -> Message:
     Raises:
         Fault: the record as a whole cannot be used.
     """
+    message_id, events = open_message(raw)
+    message = Message(message_id)
+    for found in read_events(raw, events, offset):
+        if found is None:
+            message.ignored += 1
+        elif isinstance(found, View):
+            message.views.append(found)
+        else:
+            message.rejects.append(found)
+    return message
+
+
+def open_message(raw: bytes) -> tuple[str | None, list[object]]:
+    """The id and the parsed events of the message in ``raw``.
+
+    Raises:
+        Fault: the record as a whole cannot be used.
+    """
     record = parse(raw)
     if not isinstance(record, dict):
         raise Fault(Reason.NOT_AN_OBJECT, f"found {_kind(record)}")
     events = record.get("events")
     if events is not None and not isinstance(events, list):
         raise Fault(Reason.EVENTS_TYPE, f"found {_kind(events)}")
-    message = Message(_message_id(record.get("message_id"), raw))
-    faults = _read_events(events or [], message)
-    if faults:
-        texts = _event_texts(raw)
-        message.rejects = [reject(offset, fault, texts[position], position=position) for position, fault in faults]
-    return message
+    return _message_id(record.get("message_id"), raw), events or []
 
 
-def _read_events(events: list[object], message: Message) -> list[tuple[int, Fault]]:
-    """Puts the events into ``message``; the positions and faults of those that cannot be used."""
-    faults: list[tuple[int, Fault]] = []
-    message.events = len(events)
+def read_events(raw: bytes, events: list[object], offset: int) -> Iterator[View | Reject | None]:
+    """What each of the events of the message in ``raw`` is: a view, a reject, or None for an ignored one."""
+    texts, passed = _event_texts(raw), 0
     for position, event in enumerate(events):
         try:
             view = read_event(event)
         except Fault as fault:
-            faults.append((position, fault))
-            continue
-        if view is None:
-            message.ignored += 1
+            text = next(islice(texts, position - passed, None))
+            passed = position + 1
+            yield reject(offset, fault, text, position=position)
         else:
-            message.views.append(View(*view, position))
-    return faults
+            yield None if view is None else View(*view, position)
 
 
 def decode_event(raw: bytes) -> tuple[str, int] | None:
@@ -155,19 +171,19 @@ def _message_id(value: object, raw: bytes) -> str | None:
     return value
 
 
-def _event_texts(raw: bytes) -> list[bytes]:
-    """The raw bytes of each element of the record's ``events``."""
+def _event_texts(raw: bytes) -> Iterator[bytes]:
+    """The raw bytes of each element of the record's ``events``, found one by one."""
     masked = mask_surrogates(raw)
     events = bytes(_RAW_EVENTS.decode(masked).events)
-    texts: list[bytes] = []
-    end = masked.rfind(events)
-    for element in _RAW_LIST.decode(events):
-        text = bytes(element)
-        # Between two elements stand only white space and a comma, so the first match is the element itself.
-        start = masked.find(text, end + (not texts))
-        end = start + len(text)
-        texts.append(raw[start:end])
-    return texts
+    at = masked.rfind(events) + 1
+    view = memoryview(masked)
+    while True:
+        at = _NOT_GAP.search(masked, at).start()  # type: ignore[union-attr]  # a bracket ends the list
+        if masked[at] == ord("]"):
+            return
+        end = at + value_end(view[at:]).end
+        yield raw[at:end].rstrip(b" \t\r\n")
+        at = end
 
 
 def _product(value: object) -> str:
@@ -197,5 +213,5 @@ def _time_ms(value: object) -> int:
     else:
         number = value
     if not FIRST_MS <= number < END_MS:
-        raise Fault(Reason.TIME_RANGE, f"found {float(number):.15g} ms")
+        raise Fault(Reason.TIME_RANGE, f"found {str(number)[:24]} ms")
     return math.floor(number)

@@ -77,7 +77,7 @@ class Scanner:
         self._inside = False
         self._cut = False
         self._separator: bytes | None = None
-        self._gap = 0
+        self._gap = self._reach = 0
         self._siblings = Siblings()
 
     def __iter__(self) -> Iterator[Piece | Run]:
@@ -115,14 +115,16 @@ class Scanner:
         """Reads on, forgets what lies before the position; False at the end of the document."""
         if self._source is None:
             return False
-        held = self._raw[self._at :]
+        start = max(self._at - OPENING_BYTES, 0)  # what stands before a record tells whether it begins a line
+        held = self._raw[start:]
         # Twice as much each time, so that a long record is not begun anew too often; never much beyond a whole record.
         chunk = self._source.read(max(CHUNK_BYTES, min(len(held), self._record_bytes - len(held))))
         if not chunk:
             self._source = None
             return False
-        self._base += self._at
-        self._raw, self._at = held + chunk, 0
+        self._base += start
+        self._at -= start
+        self._raw = held + chunk
         self._data = mask_surrogates(self._raw)
         return True
 
@@ -171,6 +173,7 @@ class Scanner:
         if opening:
             self._separator = self._data[self._at - 1 : opening.end()]
             self._gap = opening.start() - self._at
+            self._reach = 16 * extent.end + OPENING_BYTES
         return self._whole(start, self._at)
 
     def _regular(self) -> Run:
@@ -183,7 +186,7 @@ class Scanner:
             return run
         data, raw, at, base = self._data, self._raw, self._at, self._base
         while len(run.messages) < _RUN_RECORDS:
-            end = data.find(self._separator, at) + 1
+            end = data.find(self._separator, at, at + self._reach) + 1
             if not 0 < end - at <= self._record_bytes:
                 break
             text = raw[at:end]
@@ -207,6 +210,8 @@ class Scanner:
         extent = self._extent()
         if extent.reason is not None:
             return self._broken(extent if self._data[self._at] in b'["' else extent._replace(reason=Reason.STRAY_TEXT))
+        if self._at + extent.end == len(self._data):
+            self._more()  # to see what comes after the value
         start, end = self._at, self._at + extent.end
         if self._data[end : end + 1] not in (b"", b" ", b"\t", b"\r", b"\n", b",", b"]", b"{"):
             return self._broken(Extent(-1, Reason.STRAY_TEXT, "a value with text right after it"))
