@@ -106,7 +106,7 @@ class Config(BaseSettings):
     lock_wait_seconds: float = Field(3600, ge=0, description="how long a run waits for another that uses the lake")
     batch_bytes: Bytes = Field(20 << 30, description="most bytes of event files in one batch")
     task_bytes: Bytes = Field(128 << 20, description="bytes of event files that one Spark task reads")
-    record_bytes: Bytes = Field(64 << 20, description="longest record; a longer one is quarantined")
+    record_bytes: Bytes = Field(16 << 20, description="longest record; a longer one is quarantined")
     quarantine_limit: float = Field(
         0.05, ge=0, le=1, description="share of the records or of the product events that may be quarantined"
     )

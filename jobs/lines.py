@@ -94,10 +94,7 @@ def _read_chunk(data: bytes, base: int, collector: Collector, record_bytes: int,
         if messages is not None:
             yield from collector.typed(messages, block.offsets(), block.raw)
             continue
-        for index in range(high - low):
-            yield from _read_line(block.line(index), base + block.starts[index], collector, record_bytes)
-            if collector.full:
-                yield collector.take()
+        yield from _read_one_by_one(block, collector, record_bytes)
 
 
 def _look_clean(
@@ -149,6 +146,25 @@ class _Block:
         return self.line(index).rstrip(_SPACE)
 
 
+def _read_one_by_one(block: _Block, collector: Collector, record_bytes: int) -> Iterator[Batch]:
+    """The batches of a block in which some lines need another way: the others still come together."""
+    offsets, run = block.offsets(), Run()
+    for index, offset in enumerate(offsets):
+        line = block.line(index)
+        typed = decode_typed(line) if line[:1] == b"{" and len(line) <= record_bytes else None
+        if typed is not None:
+            run.messages.append(typed)
+            run.offsets.append(offset)
+            run.raws.append(line)
+            continue
+        yield from take(collector, run)
+        run = Run()
+        yield from _read_line(line, offset, collector, record_bytes)
+        if collector.full:
+            yield collector.take()
+    yield from take(collector, run)
+
+
 def _read_line(line: bytes, start: int, collector: Collector, record_bytes: int) -> Iterator[Batch]:
     if len(line) > record_bytes:
         fault = Fault(Reason.TOO_LONG, f"found {len(line)} bytes")
@@ -159,10 +175,6 @@ def _read_line(line: bytes, start: int, collector: Collector, record_bytes: int)
         collector.blank()
         return
     offset = start + len(line) - len(line.lstrip(_SPACE))
-    typed = decode_typed(text)
-    if typed is not None:
-        yield from collector.typed([typed], [offset], lambda _: text)
-        return
     try:
         yield from collector.record(text, offset)
     except Fault as fault:
@@ -185,7 +197,7 @@ def _read_values(text: bytes, offset: int, collector: Collector, record_bytes: i
 def take(collector: Collector, found: Piece | Run) -> Iterator[Batch]:
     """Counts what a scanner has found."""
     if isinstance(found, Run):
-        yield from collector.typed(found.messages, found.offsets, found.raws.__getitem__)
+        yield from collector.typed(found.messages, found.offsets, lambda index: found.raws[index].rstrip(_SPACE))
     elif found.fault is not None:
         collector.quarantine(found.offset, found.fault, found.raw, found.length)
     else:
