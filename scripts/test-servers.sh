@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Installs the database servers that the component tests start for themselves (PostgreSQL, MariaDB), where apt-get needs no
+# question; elsewhere those tests are skipped and say why.
+set -euo pipefail
+missing=()
+compgen -G '/usr/lib/postgresql/*/bin/postgres' > /dev/null || command -v postgres > /dev/null || missing+=(postgresql)
+command -v mariadbd > /dev/null || missing+=(mariadb-server)
+[ ${#missing[@]} -gt 0 ] || exit 0
+as_root=()
+if [ "$(id -u)" != 0 ]; then
+  sudo -n true 2> /dev/null || { echo "not installed, their tests are skipped: ${missing[*]}"; exit 0; }
+  as_root=(sudo -n)
+fi
+command -v apt-get > /dev/null || { echo "not installed, their tests are skipped: ${missing[*]}"; exit 0; }
+echo "installing ${missing[*]} (apt-get) ..."
+"${as_root[@]}" apt-get -qq update > /dev/null
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" > /dev/null
