@@ -39,7 +39,7 @@ from jobs.recompute import recompute
 from jobs.replace import rewrite_without
 from jobs.report import Report
 from jobs.schemas import PURCHASES, QUARANTINE, VIEWS, Table
-from jobs.tasks import make_tasks
+from jobs.tasks import make_tasks, size_of_tasks
 
 
 @dataclass
@@ -117,7 +117,9 @@ class Run:
         if not batch.files:
             return Read()
         with self.stages.stage("read"):
-            tasks = make_tasks(self.config.events, batch.files, self.config.task_bytes)
+            cores = self.spark.sparkContext.defaultParallelism
+            task_bytes = size_of_tasks(batch.bytes, cores, self.config.task_bytes)
+            tasks = make_tasks(self.config.events, batch.files, task_bytes)
             reading = Reading(
                 self.config.events, self.config.lake, self.config.record_bytes, number, self.started.date()
             )

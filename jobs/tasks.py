@@ -24,6 +24,15 @@ class Piece:
     whole: bool
 
 
+_ROUNDS = 3
+"""Tasks for each core that a load has at least, as long as they do not become smaller than a leaf."""
+
+
+def size_of_tasks(total: int, cores: int, most: int) -> int:
+    """Bytes for each task of a load of so many bytes: small enough to keep all cores busy, ``most`` at most."""
+    return min(most, max(LEAF, -(-total // (_ROUNDS * max(cores, 1)))))
+
+
 def make_tasks(root: str, files: Iterable[EventFile], task_bytes: int) -> list[list[Piece]]:
     """Pieces for each task, about ``task_bytes`` a task; tasks that cannot be cut and are long come first."""
     pieces = [piece for file in files for piece in _pieces(root, file, task_bytes)]

@@ -15,7 +15,7 @@ from jobs.discover import list_events
 from jobs.errors import AccountError
 from jobs.events import Reading, gather, read_task
 from jobs.schemas import QUARANTINE, VIEWS
-from jobs.tasks import Piece, make_tasks
+from jobs.tasks import Piece, make_tasks, size_of_tasks
 from tests.rows import NOON, at, event, lines, message
 
 TODAY = date(2016, 2, 3)
@@ -157,6 +157,12 @@ def test_counts_that_do_not_add_up_stop_the_run(place):
     results[0][1]["account"]["views"] += 1
     with pytest.raises(AccountError, match="iOS/a: 1 events read"):
         gather(results)
+
+
+def test_a_small_load_is_spread_over_the_cores_and_a_large_one_cut_by_the_setting():
+    assert size_of_tasks(1 << 20, 2, 128 << 20) == LEAF
+    assert size_of_tasks(300 << 20, 2, 128 << 20) == 50 << 20
+    assert size_of_tasks(10 << 30, 2, 128 << 20) == 128 << 20
 
 
 def test_tasks_hold_about_task_bytes_and_many_small_files(place):
