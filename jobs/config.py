@@ -110,6 +110,11 @@ class Config(BaseSettings):
     quarantine_limit: float = Field(
         0.05, ge=0, le=1, description="share of the records or of the product events that may be quarantined"
     )
+    compact_bytes: Bytes = Field(64 << 20, description="data files below this are merged by maintain")
+    quarantine_days: int = Field(90, ge=1, description="days after which maintain removes rows of the quarantine")
+    keep_days: float = Field(7, ge=0, description="days for which maintain keeps what publications name, at least 7")
+    keep_publications: int = Field(10, ge=1, description="newest publications that maintain keeps, however old")
+    vacuum_grace_hours: float = Field(24, ge=0, description="data files younger than this are not deleted")
     views_limit: float = Field(
         0.5, ge=0, le=1, description="least views of a day that is over, as a share of those a week before; 0: any"
     )

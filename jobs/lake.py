@@ -73,9 +73,11 @@ class Lake:
         """Rows of a control table (``coverage``, ``files``, ``publications``): small, so they fit in the driver."""
         return self.open(table, version).to_pyarrow_table(columns=columns)
 
-    def files(self, table: Table, partitions: Iterable[Partition] | None = None) -> list[DataFile]:
-        """The data files of the table's newest version, of these partitions or of all."""
-        actions = pa.table(self.open(table).get_add_actions(flatten=True)).to_pylist()
+    def files(
+        self, table: Table, partitions: Iterable[Partition] | None = None, version: int | None = None
+    ) -> list[DataFile]:
+        """The data files of a version of the table (default: its newest), of these partitions or of all."""
+        actions = pa.table(self.open(table, version).get_add_actions(flatten=True)).to_pylist()
         wanted = None if partitions is None else set(partitions)
         found = [_data_file(action) for action in actions]
         return [file for file in found if wanted is None or (file.date, file.platform) in wanted]
