@@ -16,6 +16,8 @@ usage: ./spark-submit.sh [options of spark-submit] JOB [options of the job]
 jobs:
   daily      read the event files and purchases that are new, and publish
   backfill   the same for a long history, batch by batch, newest first
+  maintain   merge small files, drop what is out of date, free the disk
+  publish    put an older publication back as a new one
   status     what the lake holds: publications, files, watermarks
 
   ./spark-submit.sh JOB --help                       the options of a job
@@ -61,7 +63,7 @@ while [ $# -gt 0 ] && [ -z "$job" ]; do
       shift 2
       ;;
     -*) wrong "$1: no such option" ;;
-    daily | backfill | status)
+    daily | backfill | maintain | publish | status)
       job=$1
       shift
       continue
@@ -83,7 +85,7 @@ done
 python=$root/.venv/bin/python
 SPARK_HOME=$(find_spark) || fail "the Python packages are not installed in $root/.venv: run make setup"
 needs_java=yes
-[ "$job" != status ] || needs_java=no
+case "$job" in maintain | publish | status) needs_java=no ;; esac
 for argument in "$@"; do
   case "$argument" in -h | --help) needs_java=no ;; esac
 done
