@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, write_deltalake
 from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
@@ -23,6 +23,9 @@ from jobs.schemas import PUBLISHED, TABLES, Table
 
 Partition = tuple[date, str]
 """The UTC day and the platform."""
+
+_KEEP_LOGS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+"""Delta would drop logs after 30 days, those of the newest publication among them; ``maintain`` knows which are needed."""
 
 
 @dataclass(frozen=True)
@@ -99,23 +102,33 @@ class Lake:
         actions += [RemoveAction(file.path, True, now, file.size, file.partition_values) for file in removes]
         if actions:
             self.open(table).create_write_transaction(
-                actions, "append", table.schema, list(table.partition_by), commit_properties=_properties(batch)
+                actions,
+                "append",
+                table.schema,
+                list(table.partition_by),
+                commit_properties=_properties(batch),
+                post_commithook_properties=_KEEP_LOGS,
             )
 
     def append(self, table: Table, rows: pa.Table, batch: int) -> None:
         """Adds rows to a control table in one commit."""
-        write_deltalake(self.open(table), rows, mode="append", commit_properties=_properties(batch))
+        self._write(table, rows, "append", batch)
 
     def overwrite(self, table: Table, rows: pa.Table, batch: int) -> None:
         """Replaces all rows of a control table in one commit."""
-        write_deltalake(self.open(table), rows, mode="overwrite", commit_properties=_properties(batch))
+        self._write(table, rows, "overwrite", batch)
+
+    def _write(self, table: Table, rows: pa.Table, mode: Literal["append", "overwrite"], batch: int) -> None:
+        properties = _properties(batch)
+        delta = self.open(table)
+        write_deltalake(delta, rows, mode=mode, commit_properties=properties, post_commithook_properties=_KEEP_LOGS)
 
     def take_back(self, table: Table, version: int) -> bool:
         """Puts the table back to the content of a version; whether there was anything to take back."""
         delta = self.open(table)
         if delta.version() == version or _is_restored(delta, version):
             return False
-        delta.restore(version)
+        delta.restore(version, post_commithook_properties=_KEEP_LOGS)
         return True
 
 
