@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobs.discover import MEMBER, EventFile
 from jobs.lake import Lake
@@ -62,23 +63,32 @@ class Ledger:
     """The newest statement about each file, and the questions that a plan asks."""
 
     statements: dict[str, Statement] = field(default_factory=dict)
+    tried: frozenset[str] = frozenset()
+    """``file_id`` of the files that this run could not read: it does not try them twice."""
 
     @classmethod
-    def read(cls, lake: Lake) -> Ledger:
-        """The ledger as the lake's newest version has it."""
-        rows = lake.read(FILES, list(Statement.__dataclass_fields__)).sort_by("recorded_at")
-        ledger = cls()
-        for row in rows.to_pylist():
+    def read(cls, lake: Lake, tried: Iterable[str] = ()) -> Ledger:
+        """The ledger as the lake's newest version has it; batches tell what is newest, for clocks may go back."""
+        columns = list(Statement.__dataclass_fields__)
+        rows = lake.read(FILES, [*columns, "batch"])
+        rows = rows.append_column("concluded", pc.not_equal(rows["state"], PLANNED))
+        rows = rows.sort_by([(name, "ascending") for name in ("batch", "concluded", "recorded_at")])
+        ledger = cls(tried=frozenset(tried))
+        for row in rows.select(columns).to_pylist():
             ledger.statements[row["file_id"]] = Statement(**row)
         return ledger
 
     def is_done(self, file: EventFile) -> bool:
         """Whether a plan may pass the file over."""
+        if file.file_id in self.tried:
+            return True
         found = self.statements.get(file.file_id)
         if found is None or found.state in (PLANNED, FAILED):
             return False
+        if found.state == REPLACED:  # and yet it is listed: what was there before has come back
+            return False
         if found.state == DUPLICATE:
-            return self._state(found.duplicate_of) == LOADED
+            return not self._lacks_original(found)
         if found.state == ARCHIVE:
             return file.path not in self._open_archives
         return True
@@ -87,9 +97,10 @@ class Ledger:
         """Statements about the files whose rows are in the tables."""
         return (statement for statement in self.statements.values() if statement.state == LOADED)
 
-    def _state(self, file_id: str | None) -> str | None:
-        found = self.statements.get(file_id or "")
-        return found.state if found else None
+    def _lacks_original(self, copy: Statement) -> bool:
+        """Whether the content of a copy is in no table, and may be read by this run."""
+        original = self.statements.get(copy.duplicate_of or "")
+        return copy.duplicate_of not in self.tried and (original is None or original.state != LOADED)
 
     @cached_property
     def _open_archives(self) -> set[str]:
@@ -98,9 +109,10 @@ class Ledger:
             statement.path.partition(MEMBER)[0]
             for statement in self.statements.values()
             if MEMBER in statement.path
+            and statement.file_id not in self.tried
             and (
                 statement.state in (PLANNED, FAILED)
-                or (statement.state == DUPLICATE and self._state(statement.duplicate_of) != LOADED)
+                or (statement.state == DUPLICATE and self._lacks_original(statement))
             )
         }
 

@@ -64,12 +64,12 @@ class Maintenance:
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         for name, row in self.compacted.items():
-            after = f" ({_megabytes(row['bytes_after'])})" if "bytes_after" in row else ""
-            before = f"{row['files_before']:,} files ({_megabytes(row['bytes_before'])})"
+            after = f" ({_size(row['bytes_after'])})" if "bytes_after" in row else ""
+            before = f"{row['files_before']:,} files ({_size(row['bytes_before'])})"
             yield f"compact {name}", f"{before} of {row['partitions']:,} partitions to {row['files_after']:,}{after}"
         if not self.compacted:
             yield "compact", "nothing: no partition has several small files"
-        yield "old rejects", f"{self.rejects['rows']:,} rows ({_megabytes(self.rejects['bytes'])})"
+        yield "old rejects", f"{self.rejects['rows']:,} rows ({_size(self.rejects['bytes'])})"
         yield "ledger", f"{self.superseded:,} statements that newer ones replace"
         yield "publications", f"{self.publication_files:,} files to one" if self.publication_files else "nothing"
         if self.left:
@@ -77,9 +77,9 @@ class Maintenance:
             return
         yield "checkpoints", ", ".join(self.checkpoints) or "none"
         yield "expired logs", f"{self.logs:,} files"
-        yield "unused data", f"{self.deleted['files']:,} files ({_megabytes(self.deleted['bytes'])})"
+        yield "unused data", f"{self.deleted['files']:,} files ({_size(self.deleted['bytes'])})"
         yield "kept", f"{len(self.kept):,} publications, from {self.kept[0]} on" if self.kept else "no publication"
 
 
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB"
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:,.1f} kB"

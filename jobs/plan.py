@@ -163,6 +163,7 @@ def _cut(files: Iterable[EventFile], batch_bytes: int, first: Batch) -> list[Bat
         batches[-1].files.append(file)
         filled += file.size
     _archives_last(batches)
+    _copies_with_originals(batches)
     return batches
 
 
@@ -174,10 +175,18 @@ def _archives_last(batches: list[Batch]) -> None:
         (holders[-1] if holders else batches[0]).archives.append(archive)
 
 
+def _copies_with_originals(batches: list[Batch]) -> None:
+    """A copy counts as seen in the batch that reads its original, not before."""
+    copies, batches[0].duplicates = batches[0].duplicates, []
+    holders = {file.file_id: batch for batch in batches for file in batch.files}
+    for file, original in copies:
+        holders.get(original, batches[0]).duplicates.append((file, original))
+
+
 def _find_replaced(batches: list[Batch], ledger: Ledger) -> None:
     by_path = {statement.path: statement for statement in ledger.loaded()}
     for batch in batches:
-        for file in batch.files:
+        for file in [*batch.files, *(copy for copy, _ in batch.duplicates)]:
             known = by_path.get(file.path)
             if known is not None and known.file_id != file.file_id:
                 batch.replaced.append(known)

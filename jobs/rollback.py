@@ -126,7 +126,8 @@ def forgotten_files(lake: Lake, wanted: Row) -> list[dict[str, Any]]:
 
 
 def _loaded(lake: Lake, version: int) -> list[dict[str, Any]]:
-    rows = newest_statements(lake.read(FILES, ["file_id", "path", "size", "state", "recorded_at"], version))
+    columns = ["file_id", "path", "size", "state", "batch", "recorded_at"]
+    rows = newest_statements(lake.read(FILES, columns, version))
     return [row for row in rows.to_pylist() if row["state"] == LOADED]
 
 

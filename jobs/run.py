@@ -55,7 +55,9 @@ class Run:
     def __post_init__(self) -> None:
         self.lake = Lake(self.config.lake)
         self.started = datetime.now(timezone.utc)
+        self.day = self.started.date()
         self.read_bytes = 0
+        self.failed: set[str] = set()
 
     def __call__(self, show: Callable[[Report], None]) -> list[Report]:
         """Does all there is to do, a batch at a time, shows and gives the report of each; between batches the lake is free.
@@ -75,8 +77,9 @@ class Run:
         """The whole path of one batch: list, plan, read, write, roll up, publish."""
         with changing(self.config, self.job, self.stages.console.print) as change:
             report = Report(self.job, self.started, recovered=change.recovered)
+            self.day = datetime.now(timezone.utc).date()  # of the batch: a backfill may run for days
             with self.stages.stage("list"):
-                plan = make_plan(self.config, Ledger.read(self.lake), self.selection)
+                plan = make_plan(self.config, Ledger.read(self.lake, self.failed), self.selection)
             batch = plan.batches[0] if plan.batches else Batch()
             record(self.lake, [statement(file, change.number, PLANNED) for file in batch.files], change.number)
             read, purchases = self._read_both(batch, change.number, with_purchases)
@@ -86,9 +89,11 @@ class Run:
                 return report
             touched = self._write(batch, read, purchases, change.number)
             recompute(self.spark, self.lake, touched, change.number, self.stages)
-            record(self.lake, conclusions(batch, read, change.number), change.number)
+            concluded = conclusions(batch, read, change.number)
+            record(self.lake, concluded, change.number)
+            self.failed |= {row["file_id"] for row in concluded if row["state"] == FAILED}
             report.add_result(batch, read, touched)
-            findings = check_quality(self.lake, report.account, touched, self.config, self.started.date())
+            findings = check_quality(self.lake, report.account, touched, self.config, self.day)
             report.add_findings(findings, self.config)
             report.finish(self.stages)
             report.publication = publish(self.lake, change.number, self.job, report.to_json())
@@ -111,7 +116,7 @@ class Run:
 
     def _purchases(self, number: int) -> Purchases:
         with self.stages.stage("purchases"):
-            return read_purchases(self.spark, self.config, self.lake, number, self.started.date())
+            return read_purchases(self.spark, self.config, self.lake, number, self.day)
 
     def _read(self, batch: Batch, number: int) -> Read:
         if not batch.files:
@@ -120,9 +125,7 @@ class Run:
             cores = self.spark.sparkContext.defaultParallelism
             task_bytes = size_of_tasks(batch.bytes, cores, self.config.task_bytes)
             tasks = make_tasks(self.config.events, batch.files, task_bytes)
-            reading = Reading(
-                self.config.events, self.config.lake, self.config.record_bytes, number, self.started.date()
-            )
+            reading = Reading(self.config.events, self.config.lake, self.config.record_bytes, number, self.day)
             with self.stages.tasks(self.spark, f"reading {len(batch.files):,} files", len(tasks)):
                 return read_events(self.spark, tasks, reading)
 
@@ -164,6 +167,11 @@ def conclusions(batch: Batch, read: Read, number: int) -> list[dict[str, Any]]:
 
 
 def replaced(batch: Batch, read: Read) -> list[Statement]:
-    """Loaded files whose path holds another content that was read; where that failed, the old rows stay until it can be."""
-    well = {file.path for file in batch.files if read.files[file.file_id].failure is None}
+    """Loaded files whose path holds another content that was read; where that failed, the old rows stay until it can be.
+
+    A path that became a copy of a file holds what that file holds.
+    """
+    contents = [(file, file.file_id) for file in batch.files] + batch.duplicates
+    unread = {file_id for file_id, result in read.files.items() if result.failure is not None}
+    well = {file.path for file, content in contents if content not in unread}
     return [known for known in batch.replaced if known.path in well]

@@ -46,9 +46,9 @@ def reject(raw=b"raw", day=TODAY, platform="iOS", **columns):
     return {"date": day, "platform": platform, "reason": "stray_text", "raw": raw, "raw_bytes": len(raw), **columns}
 
 
-def said(file_id, state="loaded", minute=0):
+def said(file_id, state="loaded", minute=0, batch=1):
     recorded = datetime(2016, 2, 2, tzinfo=timezone.utc) + timedelta(minutes=minute)
-    return {"file_id": file_id, "path": file_id, "size": 1, "state": state, "recorded_at": recorded}
+    return {"file_id": file_id, "path": file_id, "size": 1, "state": state, "batch": batch, "recorded_at": recorded}
 
 
 def add(lake, table, rows, replace=()):
@@ -69,7 +69,7 @@ def night(lake, number):
     add(lake, CTR_DAY, [count], [(DAY, "iOS")])
     lake.overwrite(COVERAGE, rows_of(COVERAGE, [{"date": DAY, "platform": "iOS", "views": number}]), number)
     for minute, state in enumerate(("planned", "loaded")):
-        lake.append(FILES, rows_of(FILES, [said(f"f{number}", state, number * 10 + minute)]), number)
+        lake.append(FILES, rows_of(FILES, [said(f"f{number}", state, number * 10 + minute, number)]), number)
     return publish(lake, next_number(lake), "daily", {})
 
 

@@ -85,7 +85,9 @@ def test_a_data_file_that_is_gone_is_one_clear_error(tmp_path):
 
 
 STATEMENTS = st.lists(
-    st.tuples(st.sampled_from("abc"), st.sampled_from(["planned", "loaded", "replaced"]), st.integers(0, 3)),
+    st.tuples(
+        st.sampled_from("abc"), st.sampled_from(["planned", "loaded", "replaced"]), st.integers(0, 3), st.integers(1, 2)
+    ),
     max_size=12,
 )
 

@@ -94,6 +94,7 @@ def test_a_copy_is_looked_at_again_when_its_original_is_not_loaded_any_more(fold
     folder.put("iOS/a")
     folder.put("iOS/b")
     original = folder.know("iOS/a", state="replaced")
+    (folder.root / "iOS/a").unlink()
     folder.know("iOS/b", state=DUPLICATE, duplicate_of=original)
     assert paths(folder.batch().files) == ["iOS/b"]
 
