@@ -18,6 +18,7 @@ jobs:
   backfill   the same for a long history, batch by batch, newest first
   maintain   merge small files, drop what is out of date, free the disk
   publish    put an older publication back as a new one
+  audit      recompute random cells from the raw files and the database
   status     what the lake holds: publications, files, watermarks
 
   ./spark-submit.sh JOB --help                       the options of a job
@@ -63,7 +64,7 @@ while [ $# -gt 0 ] && [ -z "$job" ]; do
       shift 2
       ;;
     -*) wrong "$1: no such option" ;;
-    daily | backfill | maintain | publish | status)
+    daily | backfill | maintain | publish | audit | status)
       job=$1
       shift
       continue
@@ -85,7 +86,7 @@ done
 python=$root/.venv/bin/python
 SPARK_HOME=$(find_spark) || fail "the Python packages are not installed in $root/.venv: run make setup"
 needs_java=yes
-case "$job" in maintain | publish | status) needs_java=no ;; esac
+case "$job" in maintain | publish | audit | status) needs_java=no ;; esac
 for argument in "$@"; do
   case "$argument" in -h | --help) needs_java=no ;; esac
 done
