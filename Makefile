@@ -1,7 +1,7 @@
 # make run and make test need nothing done before: they install what is missing.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup sample run serve test test-fast check
+.PHONY: help setup sample run serve test test-fast test-faults check
 MAKEFLAGS += --no-print-directory
 
 # Where `make run` and `make sample` put the sample and its lake.
@@ -24,11 +24,14 @@ run: setup ## sample, load it, run the daily job, start the service
 serve: setup ## start the service on the configured lake
 	@exec scripts/python.sh -m serving
 
-test: setup ## all tests
-	@scripts/python.sh -m pytest $(ARGS)
+test: setup ## all tests but those of faults
+	@scripts/python.sh -m pytest -m "not faults" $(ARGS)
 
 test-fast: setup ## the tests that take less than two minutes together
 	@scripts/python.sh -m pytest -m "not slow and not components and not faults" $(ARGS)
+
+test-faults: setup ## kills, two runs at once, orders of arrival (kills: ROUNDS=6)
+	@CTR_FAULT_ROUNDS=$(or $(ROUNDS),6) scripts/python.sh -m pytest -m faults $(ARGS)
 
 check: setup ## style, types, lock files, container files
 	@scripts/check.sh

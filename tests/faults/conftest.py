@@ -1,0 +1,43 @@
+"""The uncut runs of both nights: what every other way must end at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.faults.scenario import Night, Rows, copy_of, first_night, second_night, tables
+from tests.faults.steps import acting
+
+ONE_BATCH = 1 << 30
+"""Bytes: both nights fit in one batch."""
+
+
+@dataclass(frozen=True)
+class Uncut:
+    """Both nights, the lake after each, what a reader sees in it, and the steps of each in one batch."""
+
+    nights: tuple[Night, Night]
+    lakes: tuple[Path, Path]
+    tables: tuple[dict[str, Rows], dict[str, Rows]]
+    steps: tuple[list[str], list[str]]
+
+    def start(self, night: int, target: Path) -> Path:
+        """A lake as this night (0, 1) finds it."""
+        return copy_of(self.lakes[0], target) if night else target
+
+
+@pytest.fixture(scope="session")
+def uncut(spark, tmp_path_factory):
+    root = tmp_path_factory.mktemp("uncut")
+    first = first_night(root / "night1")
+    second = second_night(first, root / "night2")
+    steps = ([], [])
+    with acting(steps[0].append):
+        first.run(spark, root / "lake1", batch_bytes=ONE_BATCH)
+    copy_of(root / "lake1", root / "lake2")
+    with acting(steps[1].append):
+        second.run(spark, root / "lake2", batch_bytes=ONE_BATCH)
+    lakes = (root / "lake1", root / "lake2")
+    return Uncut((first, second), lakes, (tables(lakes[0]), tables(lakes[1])), steps)

@@ -1,0 +1,67 @@
+"""``kill -9`` of a real run at random moments, the whole process tree or the driver alone; then a plain run."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+
+from jobs.lock import lock_holder
+from tests.faults.scenario import check_same, rounds, tables
+from tests.faults.tree import Tree
+
+pytestmark = [pytest.mark.faults, pytest.mark.spark, pytest.mark.slow]
+
+COMMAND = ["./spark-submit.sh", "daily"]
+FULL = rounds(0, 1) > 0
+
+
+def seconds_until_locked(lake, tree):
+    begin = time.monotonic()
+    while lock_holder(str(lake)) is None and tree.process.poll() is None:
+        time.sleep(0.02)
+    return time.monotonic() - begin
+
+
+@pytest.fixture(scope="module")
+def durations(uncut, tmp_path_factory):
+    """Seconds that the real command needs until it holds the lake, and from there to its end."""
+    root = tmp_path_factory.mktemp("durations")
+    tree = Tree(COMMAND, uncut.nights[0].env(root / "lake"), root / "log")
+    start = seconds_until_locked(root / "lake", tree)
+    begin = time.monotonic()
+    assert tree.wait() == 0, tree.output()
+    check_same(tables(root / "lake"), uncut.tables[0], "the real command, in several batches")
+    return start, time.monotonic() - begin
+
+
+@pytest.mark.parametrize("seed", range(rounds(6, 100)))
+def test_a_run_killed_at_a_random_moment_is_repeated_by_a_plain_run(uncut, durations, spark, tmp_path, seed):
+    choose = random.Random(seed)
+    night = seed % 2
+    moment = choose.uniform(-0.1, 1.0)  # of the time in which it holds the lake; below 0: before that
+    whole_tree = choose.random() < 0.7
+    lake, log = uncut.start(night, tmp_path / "lake"), tmp_path / "log"
+    env = uncut.nights[night].env(lake)
+    what = f"seed {seed}, night {night}, moment {moment:.3f}, {'tree' if whole_tree else 'driver alone'}"
+
+    killed = Tree(COMMAND, env, log)
+    if moment < 0:
+        time.sleep(-moment * 10 * durations[0])
+    else:
+        seconds_until_locked(lake, killed)
+        time.sleep(moment * durations[1])
+    if whole_tree:
+        killed.kill()
+    else:
+        killed.kill_driver()
+
+    if FULL:
+        again = Tree(COMMAND, env, log)
+        assert again.wait() == 0, f"{what}: {again.output()}"
+    else:
+        uncut.nights[night].run(spark, lake)
+    check_same(tables(lake), uncut.tables[night], what)
+    if not whole_tree:
+        killed.wait_until_gone()
