@@ -1,7 +1,7 @@
 """From event files to rows of ``views`` and ``quarantine``: what runs inside a Spark task, and how the driver gathers it.
 
 A task reads its pieces by itself, decodes them, writes sorted Parquet files, and gives back only what it did: the files it wrote
-and the account of each piece. No row crosses to the JVM (docs/benchmarks.md says what that saves).
+and the account of each piece. No row crosses to the JVM.
 """
 
 from __future__ import annotations
