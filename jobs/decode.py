@@ -11,11 +11,12 @@ from typing import BinaryIO
 
 from jobs.batch import Collector
 from jobs.errors import UnreadableFile
+from jobs.jsonvalue import mask_surrogates
 from jobs.lines import read_lines, take
 from jobs.message import Message, View, decode_event, decode_message
 from jobs.records import RAW_BYTES, Account, Batch, Fault, Reason, Reject, Views
 from jobs.scan import Scanner
-from jobs.siblings import Siblings
+from jobs.siblings import Siblings, find_message
 from jobs.unpack import HEAD_BYTES, UTF8_BOM, Source, is_plain, unpack
 
 __all__ = [
@@ -33,6 +34,9 @@ __all__ = [
     "decode_message",
     "splittable",
 ]
+
+_LAYOUT_LOOKS = 16
+"""How often, on the average, a byte of the first 64 kB may be read in search of a message."""
 
 
 def decode(
@@ -119,7 +123,13 @@ def _layout(head: bytes) -> str:
     if first == b"[":
         return "array"
     # A document whose beginning is damaged is known by a message in it.
-    return "objects" if first == b"{" or Siblings().find(text, 0) >= 0 else "lines"
+    return "objects" if first == b"{" or _holds_message(mask_surrogates(text)) else "lines"
+
+
+def _holds_message(text: bytes) -> bool:
+    if Siblings().find(text, 0) >= 0:
+        return True
+    return find_message(text, 0, len(text), len(text), longest=HEAD_BYTES, budget=_LAYOUT_LOOKS * HEAD_BYTES).at >= 0
 
 
 def _mark(head: bytes) -> int:

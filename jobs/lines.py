@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from jobs.batch import DECODER, Collector, Typed, decode_typed, is_utf8
 from jobs.records import RAW_BYTES, Batch, Fault, Reason
-from jobs.scan import Piece, Readable, Run, Scanner
+from jobs.scan import Piece, Run, Scanner
+from jobs.unpack import Readable, read_on
 
-CHUNK_BYTES = 4 << 20
 _BLOCK_LINES = 256
 _SPACE = b" \t\r\n"
 _NO_VALUE = (Reason.NOT_UTF8, Reason.TRUNCATED, Reason.TOO_DEEP, Reason.INVALID_JSON)
@@ -31,7 +31,7 @@ def read_lines(
     """
     held = b""
     while end is None or base < end:
-        chunk = source.read(CHUNK_BYTES)
+        chunk = read_on(source, len(held), record_bytes)
         data = held + chunk
         cut = _whole_lines(data, None if end is None else end - base, last=not chunk)
         if cut:
@@ -59,7 +59,7 @@ def _pass_long_line(source: Readable, collector: Collector, held: bytes, base: i
     raw, length, rest = held[skip : skip + RAW_BYTES], len(held), b""
     broken = False
     while not broken:
-        chunk = source.read(CHUNK_BYTES)
+        chunk = read_on(source, 0, 0)
         if not chunk:
             break
         line, newline, rest = chunk.partition(b"\n")
@@ -76,7 +76,7 @@ def _pass_long_line(source: Readable, collector: Collector, held: bytes, base: i
 def _read_chunk(data: bytes, base: int, collector: Collector, record_bytes: int, skip: int) -> Iterator[Batch]:
     """The batches of the lines in ``data``."""
     codes = np.frombuffer(data, np.uint8)
-    breaks = np.flatnonzero(codes == ord("\n"))
+    breaks = np.flatnonzero(codes == _NEWLINE)
     starts = np.concatenate((np.zeros(1, np.int64), breaks + 1))
     ends = breaks
     if starts[-1] == len(data):
@@ -86,6 +86,10 @@ def _read_chunk(data: bytes, base: int, collector: Collector, record_bytes: int,
     starts[0] = skip
     collector.account.bytes += len(data)
     collector.account.lines += len(starts)
+    written = ends - starts > (codes[ends - 1] == _RETURN)
+    if not written.all():
+        starts, ends = starts[written], ends[written]
+        collector.blank(len(written) - len(starts))
     clean = _look_clean(codes, starts, ends, record_bytes)
     for low in range(0, len(starts), _BLOCK_LINES):
         high = min(low + _BLOCK_LINES, len(starts))
@@ -100,19 +104,15 @@ def _read_chunk(data: bytes, base: int, collector: Collector, record_bytes: int,
 def _look_clean(
     codes: npt.NDArray[np.uint8], starts: _Positions, ends: _Positions, record_bytes: int
 ) -> npt.NDArray[np.bool_]:
-    """Which lines begin with ``{`` and end with ``}``."""
-    if starts[0] >= len(codes):
-        return np.zeros(len(starts), np.bool_)
+    """Which lines, none of them empty, begin with ``{`` and end with ``}``."""
     last = ends - 1
-    last = last - (codes[last] == ord("\r"))
-    clean: npt.NDArray[np.bool_] = (
-        (codes[starts] == ord("{")) & (codes[last] == ord("}")) & (ends - starts <= record_bytes)
-    )
+    last = last - (codes[last] == _RETURN)
+    clean: npt.NDArray[np.bool_] = (codes[starts] == _OPEN) & (codes[last] == _CLOSE) & (ends - starts <= record_bytes)
     return clean
 
 
 class _Block:
-    """Some neighbouring lines of a chunk."""
+    """Some neighbouring lines of a chunk, the empty ones left out."""
 
     def __init__(self, data: bytes, base: int, starts: list[int], ends: list[int]) -> None:
         self._data = data

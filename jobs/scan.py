@@ -9,29 +9,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from jobs.batch import Typed, decode_typed, is_utf8
 from jobs.jsonvalue import Extent, mask_surrogates, value_end
 from jobs.records import RAW_BYTES, Fault, Reason
-from jobs.siblings import OPENING_BYTES, Siblings
+from jobs.siblings import OPENING_BYTES, Siblings, find_message
+from jobs.unpack import Readable, read_on
 
-CHUNK_BYTES = 4 << 20
 _SPACE = b" \t\r\n"
 _GAP = _SPACE + b","
 _NOT_GAP = re.compile(rb"[^ \t\r\n,]")
 _OPENING = re.compile(rb'\{[ \t\r\n]*"[^"]{1,200}"')
 _RUN_RECORDS = 1000
-_LOOK_BYTES = 64 << 20
+_LOOK_BYTES = 256 << 20
 _LOOKS = 8
-"""How often, on the average, a byte of the document may be read in search of the end of a broken record."""
+"""How often, on the average, a byte of the document may be read in search of ends and beginnings around broken records.
 
-
-class Readable(Protocol):
-    """Where the document comes from."""
-
-    def read(self, size: int, /) -> bytes:
-        """At most ``size`` bytes; none at the end."""
+``_LOOK_BYTES`` are free: they take some tenths of a second.
+"""
 
 
 class Piece(NamedTuple):
@@ -117,8 +113,7 @@ class Scanner:
             return False
         start = max(self._at - OPENING_BYTES, 0)  # what stands before a record tells whether it begins a line
         held = self._raw[start:]
-        # Twice as much each time, so that a long record is not begun anew too often; never much beyond a whole record.
-        chunk = self._source.read(max(CHUNK_BYTES, min(len(held), self._record_bytes - len(held))))
+        chunk = read_on(self._source, len(held), self._record_bytes)
         if not chunk:
             self._source = None
             return False
@@ -154,11 +149,16 @@ class Scanner:
         records has taken too long (it never does in a valid document), the beginning of the next record ends the view.
         """
         text = memoryview(self._data)[self._at :]
-        if self._looked > _LOOK_BYTES + _LOOKS * (self._base + self._at - self._start):
+        if self._looks_left < 0:
             found = self._siblings.find(self._data, self._at + 1)
             if found >= 0:
                 return text[: found - self._at]
         return text
+
+    @property
+    def _looks_left(self) -> int:
+        """How many bytes may still be read in search of ends and beginnings around broken records."""
+        return _LOOK_BYTES + _LOOKS * (self._base + self._at - self._start) - self._looked
 
     def _object(self) -> Piece:
         extent = self._extent()
@@ -215,30 +215,41 @@ class Scanner:
         start, end = self._at, self._at + extent.end
         if self._data[end : end + 1] not in (b"", b" ", b"\t", b"\r", b"\n", b",", b"]", b"{"):
             return self._broken(Extent(-1, Reason.STRAY_TEXT, "a value with text right after it"))
-        if self._inside and self._data[start] == ord("[") and 0 <= self._siblings.find(self._data, start) < end:
+        if self._inside and self._data[start] == ord("[") and self._siblings.find(self._data, start, end) >= 0:
             return self._broken(Extent(-1, Reason.STRAY_TEXT, "an array of records inside the array"))
         self._at = end
         return self._whole(start, end)
 
     def _broken(self, extent: Extent) -> Piece:
         """Everything from the position to the beginning of the next record, as one broken record."""
-        offset, kept, length = self._base + self._at, b"", 0
+        offset, kept, length, gap, ended = self._base + self._at, b"", 0, 0, False
         while True:
-            found = self._siblings.find(self._data, self._at + (length == 0))
-            passed = found if found >= 0 else max(len(self._data) - OPENING_BYTES, self._at)
+            found, passed = self._next_beginning(self._at + (length == 0), ended=ended)
             passing = self._raw[self._at : passed]
             kept, length = kept + passing[: RAW_BYTES - len(kept)], length + len(passing)
+            text = passing.rstrip(_GAP)
+            gap = len(passing) - len(text) + (0 if text else gap)
             self._at = passed
-            if found >= 0:
+            if found or ended:
                 break
-            if not self._more():
-                passing = self._raw[self._at :]
-                kept, length = kept + passing[: RAW_BYTES - len(kept)], length + len(passing)
-                self._at = len(self._data)
-                self._cut = True
-                break
-        length -= len(passing) - len(passing.rstrip(_GAP))
-        return self._broken_piece(offset, kept[:length], length, extent)
+            ended = not self._more()
+        self._cut = not found
+        return self._broken_piece(offset, kept[: length - gap], length - gap, extent)
+
+    def _next_beginning(self, start: int, *, ended: bool) -> tuple[bool, int]:
+        """Whether and where the next record begins from ``start`` on; if nowhere, up to where it surely does not."""
+        data, longest = self._data, self._record_bytes
+        sibling = self._siblings.find(data, start)
+        before = sibling if sibling >= 0 else len(data)
+        # No message reaches over the beginning of another, but a guess may lie inside one.
+        end = before if self._siblings.learned else len(data)
+        message = find_message(data, start, before, end, longest=longest, budget=self._looks_left)
+        self._looked += message.cost
+        if message.cut >= 0 and end == len(data) and not ended:
+            return False, max(min(message.cut, end - OPENING_BYTES), self._at)
+        if message.at >= 0 or sibling >= 0:
+            return True, message.at if message.at >= 0 else sibling
+        return False, before if ended else max(before - OPENING_BYTES, self._at)
 
     def _broken_piece(self, offset: int, kept: bytes, length: int, extent: Extent) -> Piece:
         reason, detail = extent.reason, extent.detail

@@ -15,6 +15,9 @@ from jobs.errors import UnreadableFile
 HEAD_BYTES = 65_536
 """How much of a file decides what it is."""
 
+CHUNK_BYTES = 1 << 20
+"""How much of the unpacked text is read at a time: larger chunks leave the processor's caches, and are slower."""
+
 UTF8_BOM = b"\xef\xbb\xbf"
 _GZIP = b"\x1f\x8b"
 _ZSTD = (b"\x28\xb5\x2f\xfd", *(bytes([0x50 + n]) + b"\x2a\x4d\x18" for n in range(16)))
@@ -30,6 +33,14 @@ class Readable(Protocol):
 
     def read(self, size: int, /) -> bytes:
         """At most ``size`` bytes; none at the end."""
+
+
+def read_on(source: Readable, held: int, longest: int) -> bytes:
+    """The next chunk for a reader who holds ``held`` bytes of a record that may have ``longest``; empty at the end.
+
+    Twice as much each time, so that a long record is not begun anew too often; never much beyond a whole record.
+    """
+    return source.read(max(CHUNK_BYTES, min(held, longest - held)))
 
 
 class Source:

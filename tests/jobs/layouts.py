@@ -38,6 +38,25 @@ def write(layout: str, messages: list[Any], damage: Callable[[bytes], bytes] = b
     return all_of([damage(one(value)) if index == at else one(value) for index, value in enumerate(messages)])
 
 
+ORDERS: dict[str, list[list[str]]] = {
+    # in which order the messages of a document hold their keys
+    "a key that objects inside begin with as well": [["timestamp_unixtime_ms", "events", "mpid", "message_id"]],
+    "a key of its own": [["application", "mpid", "events", "message_id"]],
+    "another key each time": [
+        ["timestamp_unixtime_ms", "events", "mpid", "message_id"],
+        ["application", "mpid", "events", "message_id"],
+        ["message_id", "events", "mpid"],
+    ],
+}
+
+
+def order(messages: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """``messages`` with their keys in the order of this name, and the keys that it adds."""
+    more = {"timestamp_unixtime_ms": 1, "application": {"timestamp_unixtime_ms": 2}}
+    orders = ORDERS[name]
+    return [{key: (more | one)[key] for key in orders[index % len(orders)]} for index, one in enumerate(messages)]
+
+
 Damage = Callable[[bytes], bytes]
 
 LOST: dict[str, tuple[Damage, str]] = {

@@ -2,6 +2,7 @@ import collections
 import gzip
 import io
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import zstandard
 
 from jobs.decode import Account, decode, splittable
 from jobs.errors import UnreadableFile
-from tests.jobs.layouts import BESIDE, HARMLESS, LAYOUTS, LOST, write
+from tests.jobs.layouts import BESIDE, HARMLESS, LAYOUTS, LOST, ORDERS, order, write
 from tests.jobs.messages import T, event, message, run, text
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "productEvent_20160201.json.gz"
@@ -26,17 +27,42 @@ def trio(at):
     return [*others[:at], B, *others[at:]]
 
 
+def check(data, products, reasons):
+    """``data`` gives just these views, with all their columns, these rejected records, and the account that follows from them."""
+    decoded = run(data, RECORD_BYTES)
+    assert decoded.products == products
+    assert decoded.reasons == [(reason, None) for reason in reasons]
+    reader, text = json.JSONDecoder(parse_int=float), data.decode("latin-1")  # one character for each byte
+    for product, time_ms, message_id, position, offset in decoded.views:
+        assert (time_ms, message_id, position) == (T, product, 0)
+        assert reader.raw_decode(text, offset)[0]["message_id"] == product
+    for reject in decoded.rejects:
+        assert data[reject.offset : reject.offset + reject.raw_bytes][:65_536] == reject.raw
+    count, bad = len(products), len(reasons)
+    lines = data.count(b"\n") + (not data.endswith(b"\n"))
+    layout = decoded.account.layout
+    assert decoded.account == Account(
+        len(data), lines, count + bad, count, bad, 0, 2 * count, count, count, 0, T, T, layout
+    )
+
+
 @PLACES
 @EVERY_LAYOUT
 @pytest.mark.parametrize("damage", LOST)
 def test_a_damaged_message_costs_itself_alone(damage, layout, at):
     change, reason = LOST[damage]
-    decoded = run(write(layout, trio(at), change, at), RECORD_BYTES)
-    assert decoded.products == ["a", "c"]
-    assert decoded.reasons == [(reason, None)]
-    account = decoded.account
-    assert (account.records, account.decoded, account.blank) == (3, 2, 0)
-    assert (account.events, account.views, account.ignored) == (4, 2, 2)
+    check(write(layout, trio(at), change, at), ["a", "c"], [reason])
+
+
+@pytest.mark.parametrize("first", ORDERS)
+@EVERY_LAYOUT
+def test_a_damaged_message_costs_itself_at_most_whatever_key_messages_begin_with(layout, first):
+    for damage, (change, _) in LOST.items():
+        for at in range(5):
+            others = [message(event(product), message_id=product) for product in "wxyz"]
+            messages = order([*others[:at], B, *others[at:]], first)
+            products = run(write(layout, messages, change, at), RECORD_BYTES).products
+            assert [one for one in products if one != "b"] == ["w", "x", "y", "z"], (damage, at)
 
 
 @PLACES
@@ -44,10 +70,7 @@ def test_a_damaged_message_costs_itself_alone(damage, layout, at):
 @pytest.mark.parametrize("damage", BESIDE)
 def test_what_stands_beside_a_message_is_a_record_of_its_own(damage, layout, at):
     change, reason = BESIDE[damage]
-    decoded = run(write(layout, trio(at), change, at), RECORD_BYTES)
-    assert decoded.products == [one["message_id"] for one in trio(at)]
-    assert decoded.reasons == [(reason, None)]
-    assert (decoded.account.records, decoded.account.decoded) == (4, 3)
+    check(write(layout, trio(at), change, at), [one["message_id"] for one in trio(at)], [reason])
 
 
 @PLACES
@@ -55,10 +78,8 @@ def test_what_stands_beside_a_message_is_a_record_of_its_own(damage, layout, at)
 @pytest.mark.parametrize("damage", HARMLESS)
 def test_what_is_unusual_and_valid_costs_nothing(damage, layout, at):
     change, times = HARMLESS[damage]
-    decoded = run(write(layout, trio(at), change, at), RECORD_BYTES)
-    assert decoded.products == [one["message_id"] for one in trio(at) for _ in range(times if one is B else 1)]
-    assert decoded.rejects == []
-    assert (decoded.account.records, decoded.account.decoded) == (2 + times, 2 + times)
+    products = [one["message_id"] for one in trio(at) for _ in range(times if one is B else 1)]
+    check(write(layout, trio(at), change, at), products, [])
 
 
 @EVERY_LAYOUT
@@ -180,8 +201,9 @@ def test_an_array_without_its_closing_bracket_keeps_its_elements_and_says_so():
     assert (reject.reason, reject.raw, reject.raw_bytes, reject.offset) == ("truncated", b"", 0, len(data))
 
 
-def test_a_document_whose_beginning_is_lost_gives_the_messages_after_it():
-    data = write("array, pretty", [A, B, C])
+@pytest.mark.parametrize("first", [None, *ORDERS])
+def test_a_document_whose_beginning_is_lost_gives_the_messages_after_it(first):
+    data = write("array, pretty", order([A, B, C], first) if first else [A, B, C])
     decoded = run(data[60:])
     assert decoded.products == ["b", "c"]
     assert {reason for reason, _ in decoded.reasons} == {"stray_text"}
@@ -257,3 +279,25 @@ def test_batches_are_bounded():
     assert sum(count for _, count in sizes) == 100_000
     assert max(count for count, _ in sizes) <= 50_000
     assert max(count for _, count in sizes) <= 10_000
+
+
+@pytest.mark.parametrize(
+    ("head", "block", "tail"),
+    [
+        (text(A) + b"\n", bytes(1_000_000), b"\n" + text(C) + b"\n"),
+        (b"[" + text(A) + b',{"x":"', b"y" * 1_000_000, b'"},' + text(C) + b"]"),
+        (b"[" + text(A) + b',{"x":[{}', (b',{"y":"' + b"z" * 9990 + b'"}') * 100, b"]}," + text(C) + b"]"),
+    ],
+    ids=["a line of NULs", "a string in an array", "a long valid element of an array"],
+)
+def test_a_bomb_of_300_mb_costs_one_record_and_little_memory(head, block, tail):
+    packed = gzip.compress(head) + gzip.compress(block) * 300 + gzip.compress(tail)
+    tracemalloc.start()
+    decoded = run(packed, 100_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert decoded.products == ["a", "c"]
+    (reject,) = decoded.rejects
+    assert (reject.reason, len(reject.raw)) == ("too_long", 65_536)
+    assert reject.raw_bytes > 299_000_000
+    assert peak < 20_000_000

@@ -6,11 +6,11 @@ from unittest import mock
 
 import pytest
 import zstandard
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from jobs.decode import Account, Fault, decode_message, splittable
-from tests.jobs.layouts import BESIDE, HARMLESS, LAYOUTS, LOST, pretty, write
+from tests.jobs.layouts import BESIDE, HARMLESS, LAYOUTS, LOST, ORDERS, order, pretty, write
 from tests.jobs.messages import event, message, run, text
 from tests.jobs.test_message import MESSAGES
 
@@ -20,13 +20,18 @@ MARK = b"\xef\xbb\xbf"
 SIGNS = b'{}[],:"\\ \t5-x\0\xff'
 TOKENS = st.sampled_from([SIGNS[index : index + 1] for index in range(len(SIGNS))]) | st.sampled_from(
     [b"\n", b"\r\n", b"null", MARK, b'{"events":[', b'"events"', b"\\ud800", b"\n  {", b"{}", b"[]", text(A), pretty(C)]
+    + [text(one) for one in order([A, B, C], "another key each time")]
 )
+PARTS = TOKENS.filter(lambda token: b"}" not in token[1:])  # of which none is a whole message
 DOCUMENTS = (
     st.lists(TOKENS, max_size=25).map(b"".join)
     | st.binary(max_size=80)
     | st.builds(
-        lambda layout, one, two: write(layout, [A, B, C], one, 0)[:-1] + write(layout, [C, B, A], two, 1),
+        lambda layout, first, one, two: (
+            write(layout, order([A, B, C], first), one, 0)[:-1] + write(layout, [C, B, A], two, 1)
+        ),
         st.sampled_from(list(LAYOUTS)),
+        st.sampled_from(list(ORDERS)),
         st.sampled_from(DAMAGES),
         st.sampled_from(DAMAGES),
     )
@@ -40,16 +45,20 @@ LINES = st.lists(
 ).map(b"\n".join)
 
 
-def chunks_of(size):
-    return mock.patch.multiple("jobs.lines", CHUNK_BYTES=size), mock.patch.multiple("jobs.scan", CHUNK_BYTES=size)
-
-
 def in_chunks(data, size, **options):
-    lines, scan = chunks_of(size)
-    with lines, scan:
+    """As ``run``, by chunks of ``size`` bytes and everything else that decoding does at a time made small."""
+    with (
+        mock.patch("jobs.unpack.CHUNK_BYTES", size),
+        mock.patch("jobs.lines._BLOCK_LINES", 1 + size % 4),
+        mock.patch("jobs.scan._RUN_RECORDS", 1 + size % 3),
+        mock.patch("jobs.scan.OPENING_BYTES", 256),
+        mock.patch("jobs.batch.BATCH_VIEWS", 1 + size % 5),
+        mock.patch("jobs.batch.BATCH_REJECTS", 1 + size % 2),
+    ):
         return run(data, **options)
 
 
+@settings(deadline=None)
 @given(DOCUMENTS)
 @example(b'[{"events":[]}, 5x, {"events":[]}')
 def test_every_byte_of_any_document_is_accounted_for(data):
@@ -62,6 +71,7 @@ def test_every_byte_of_any_document_is_accounted_for(data):
                 assert data[reject.offset : reject.offset + reject.raw_bytes] == reject.raw
 
 
+@settings(deadline=None)
 @given(DOCUMENTS)
 def test_nothing_but_white_space_and_brackets_is_passed_over(data):
     decoded = run(data)
@@ -78,11 +88,13 @@ def test_nothing_but_white_space_and_brackets_is_passed_over(data):
         assert not left.strip("[], \t\r\n"), left
 
 
+@settings(deadline=None)
 @given(DOCUMENTS, st.integers(1, 400))
 def test_the_size_of_the_chunks_changes_nothing(data, size):
     assert in_chunks(data, size) == run(data)
 
 
+@settings(deadline=None)
 @given(DOCUMENTS, st.sampled_from([gzip.compress, zstandard.compress]))
 def test_compression_changes_nothing_but_the_name_of_the_layout(data, pack):
     plain, packed = run(data), run(pack(data))
@@ -96,6 +108,7 @@ def test_compression_changes_nothing_but_the_name_of_the_layout(data, pack):
     ]
 
 
+@settings(deadline=None)
 @given(LINES, st.lists(st.integers(0, 3000), max_size=5), st.integers(1, 700), st.booleans())
 def test_pieces_give_together_what_the_whole_gives(lines, cuts, size, marked):
     data = (MARK if marked else b"") + text(A) + b"\n" + text(B) + b"\n" + text(C) + b"\n" + lines
@@ -111,6 +124,7 @@ def test_pieces_give_together_what_the_whole_gives(lines, cuts, size, marked):
         assert reduce(add, (piece.account for piece in pieces), Account()) == whole.account
 
 
+@settings(deadline=None)
 @given(st.sampled_from(list(LAYOUTS)), st.lists(MESSAGES, min_size=1, max_size=6), st.integers(1, 400))
 def test_a_message_gives_the_same_in_every_layout(layout, messages, size):
     wanted, rejected = [], []
@@ -128,6 +142,7 @@ def test_a_message_gives_the_same_in_every_layout(layout, messages, size):
     assert decoded.account.records == len(messages)
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(list(LAYOUTS)),
     st.integers(0, 4),
@@ -151,6 +166,33 @@ def test_a_mutated_byte_costs_its_own_message_at_most(layout, at, place, how, by
     own = [product for product in decoded.products if product not in others]
     assert [product for product in decoded.products if product in others] == others
     assert len(own) <= 2
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(list(LAYOUTS)),
+    st.sampled_from(list(ORDERS)),
+    st.integers(0, 4),
+    st.floats(0, 1),
+    st.integers(0, 400),
+    st.lists(PARTS | st.binary(max_size=2), max_size=5).map(b"".join),
+)
+def test_whatever_becomes_of_a_message_costs_that_message_at_most(layout, first, at, place, lost, put):
+    """One slice of one message is replaced by anything that makes no whole message: the others are all read.
+
+    A whole message that is put into a document is a message of it, and tells how its messages begin; where it stands unlike
+    the others, one of them may not be known again.
+    """
+    messages = [message(event(f"p{index}"), event(f"q{index}"), message_id=f"m{index}") for index in range(5)]
+
+    def mutate(raw):
+        position = int(place * len(raw))
+        return raw[:position] + put + raw[position + lost :]
+
+    decoded = run(write(layout, order(messages, first), mutate, at), 100_000)
+    others = [index for index in range(5) if index != at]
+    wanted = [(f"{product}{index}", f"m{index}") for index in others for product in "pq"]
+    assert [(view[0], view[2]) for view in decoded.views if (view[0], view[2]) in wanted] == wanted
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -36,6 +36,27 @@ def test_blank_lines_are_counted_among_many_good_ones():
     assert (account.records, account.decoded, account.blank, account.lines) == (600, 598, 2, 600)
 
 
+@pytest.mark.parametrize("gap", [b"\n\n", b"\r\n\n", b"\n\r\n", b"\n\n\r\n"])
+def test_lines_with_empty_ones_between_are_still_read_in_blocks(gap, monkeypatch):
+    monkeypatch.setattr("jobs.lines._read_one_by_one", None)
+    data = gap.join([A, B, A])
+    decoded = run(data)
+    assert decoded.products == ["a", "b", "a"]
+    assert [view[4] for view in decoded.views] == [0, len(A + gap), len(A + gap + B + gap)]
+    assert (decoded.account.records, decoded.account.blank) == (data.count(b"\n") + 1, 2 * gap.count(b"\n") - 2)
+
+
+def test_a_file_of_countless_empty_lines_takes_little_memory():
+    collector = Collector(Account())
+    tracemalloc.start()
+    batches = list(read_lines(Repeated(A, b"\n" * 1_000_000, 10, B), collector, 1 << 20))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert not batches
+    assert (collector.account.blank, collector.account.decoded) == (9_999_999, 2)
+    assert peak < 60_000_000
+
+
 def test_a_bad_line_among_many_costs_itself_alone():
     lines = [text(message(event(f"p{index}"))) for index in range(1000)]
     lines[300] = lines[300][:-9]

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.message import Fault, decode_event, decode_message
@@ -220,6 +220,7 @@ MESSAGES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(MESSAGES, min_size=1, max_size=6))
 def test_the_fast_way_and_the_rules_agree_on_every_message(messages):
     lines = [text(one) for one in messages]

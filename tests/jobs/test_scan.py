@@ -3,6 +3,7 @@ import tracemalloc
 
 import pytest
 
+from jobs.jsonvalue import value_end
 from jobs.records import Account
 from jobs.scan import Piece, Run, Scanner
 from tests.jobs.messages import event, message, run, text
@@ -113,26 +114,48 @@ def test_a_record_that_is_too_long_is_never_held_and_the_next_is_found():
     assert peak < 45_000_000
 
 
-def test_records_that_all_lack_their_end_do_not_take_time_that_grows_with_the_square(monkeypatch):
-    import jobs.scan
-
-    looked, value_end = 0, jobs.scan.value_end
+@pytest.fixture
+def looked(monkeypatch):
+    """How many bytes each look for the end of a value has read."""
+    looked = []
 
     def counted(data):
-        nonlocal looked
         extent = value_end(data)
-        looked += max(extent.end, 0)
+        looked.append(extent.end)
         return extent
 
-    monkeypatch.setattr(jobs.scan, "value_end", counted)
-    monkeypatch.setattr(jobs.scan, "_LOOK_BYTES", 1 << 20)
+    monkeypatch.setattr("jobs.scan.value_end", counted)
+    monkeypatch.setattr("jobs.siblings.value_end", counted)
+    monkeypatch.setattr("jobs.scan._LOOK_BYTES", 1 << 20)
+    return looked
+
+
+def test_records_that_all_lack_their_end_do_not_take_time_that_grows_with_the_square(looked):
     cut = A[: A.index(b"]")]
     data = b"[" + b",".join([A, *[cut] * 4000, B]) + b"]"
     decoded = run(data)
     assert decoded.products == ["a", "b"]
     assert set(decoded.reasons) == {("truncated", None)}
     assert len(decoded.reasons) == 4000
-    assert looked < 16 * len(data)
+    assert sum(looked) < 16 * len(data)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        b'{"a":',
+        b'{"a":[',
+        b'{"events":[',
+        b'{"time":1,"events":[',
+        b'{"x":[{"time":1},',
+        b'{"x":[{"events":[]},',
+        b"[{},",
+    ],
+)
+def test_what_never_ends_is_not_read_again_and_again(block, looked):
+    data = b"[" + block * (400_000 // len(block))
+    run(data)
+    assert sum(looked) < 16 * len(data)
 
 
 def test_deep_nesting_everywhere_ends_soon():
