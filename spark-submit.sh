@@ -16,6 +16,7 @@ usage: ./spark-submit.sh [options of spark-submit] JOB [options of the job]
 jobs:
   daily      read the event files and purchases that are new, and publish
   backfill   the same for a long history, batch by batch, newest first
+  replay     try the quarantine again after a fix, and publish
   maintain   merge small files, drop what is out of date, free the disk
   publish    put an older publication back as a new one
   audit      recompute random cells from the raw files and the database
@@ -64,7 +65,7 @@ while [ $# -gt 0 ] && [ -z "$job" ]; do
       shift 2
       ;;
     -*) wrong "$1: no such option" ;;
-    daily | backfill | maintain | publish | audit | status)
+    daily | backfill | replay | maintain | publish | audit | status)
       job=$1
       shift
       continue

@@ -15,11 +15,11 @@ if __package__ in (None, ""):  # started as a file by spark-submit
 
 from rich.console import Console
 
-from jobs import audit, backfill, daily, maintain, rollback, status
+from jobs import audit, backfill, daily, maintain, replay, rollback, status
 from jobs.config import load_config
 from jobs.errors import JobError, UsageError
 
-JOBS = (daily, backfill, maintain, rollback, audit, status)
+JOBS = (daily, backfill, replay, maintain, rollback, audit, status)
 """The modules of the jobs: each has ``add_parser`` and ``run``."""
 
 

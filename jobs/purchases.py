@@ -21,6 +21,7 @@ from jobs.config import Config
 from jobs.database import asking, read_table
 from jobs.datafiles import DataFile, write_partitions
 from jobs.lake import Lake, Partition
+from jobs.quarantine import files_with, rewrite, row_groups
 from jobs.schemas import PURCHASES, QUARANTINE, Table
 from jobs.session import read_files
 
@@ -46,6 +47,15 @@ class Purchases:
     adds: list[DataFile] = field(default_factory=list)
     removes: list[DataFile] = field(default_factory=list)
     quarantine: list[DataFile] = field(default_factory=list)
+    settled: list[DataFile] = field(default_factory=list)
+    """Data files of ``quarantine`` to remove: they hold order items that are not rejected any more."""
+    unsettled: list[DataFile] = field(default_factory=list)
+    """What is left of them, to add."""
+
+    @property
+    def rejects_changed(self) -> bool:
+        """Whether order items come to the quarantine or leave it."""
+        return bool(self.quarantine or self.settled)
 
 
 def read_purchases(spark: SparkSession, config: Config, lake: Lake, batch: int, today: date) -> Purchases:
@@ -62,20 +72,24 @@ def read_purchases(spark: SparkSession, config: Config, lake: Lake, batch: int, 
     try:
         result = Purchases(counts=asking(config, lambda: _count(items)))
         new = to_purchases(items)
-        held = lake.files(PURCHASES)
-        old = read_files(spark, lake, PURCHASES, held)
+        sold = lake.files(PURCHASES)
+        old = read_files(spark, lake, PURCHASES, sold)
         if first is not None:
             new, old = (rows.where(F.col("date") > F.lit(first)) for rows in (new, old))
         result.changed = changed_partitions(new, old)
         if result.changed:
             result.adds = _write(_only(new, result.changed), lake, PURCHASES, ["product", "time"])
-        result.removes = [file for file in held if (file.date, file.platform) in result.changed]
-        if result.counts["quarantined"]:
-            known = read_files(spark, lake, QUARANTINE, lake.files(QUARANTINE))
-            rejects = to_quarantine(items, batch, today).join(
-                known.select("raw", "reason"), ["raw", "reason"], how="left_anti"
-            )
-            result.quarantine = _write(rejects.select(QUARANTINE.columns), lake, QUARANTINE, ["reason"])
+        result.removes = [file for file in sold if (file.date, file.platform) in result.changed]
+        held = files_with(lake, PURCHASES.name)
+        if held or result.counts["quarantined"]:
+            known = read_files(spark, lake, QUARANTINE, held).where(F.col("source") == PURCHASES.name)
+            rejects = to_quarantine(items, batch, today)
+            new_rejects = rejects.join(known.select("raw", "reason"), ["raw", "reason"], how="left_anti")
+            result.quarantine = _write(new_rejects.select(QUARANTINE.columns), lake, QUARANTINE, ["reason"])
+            settled = known.join(rejects.select("raw", "reason"), ["raw", "reason"], how="left_anti")
+            if first is not None:  # of what lies outside the window nothing is known
+                settled = settled.join(items.select(_detail().alias("detail")), "detail", how="left_semi")
+            result.settled, result.unsettled = _without(lake, held, settled)
         return result
     finally:
         items.unpersist()
@@ -149,7 +163,7 @@ def to_quarantine(items: DataFrame, batch: int, today: date) -> DataFrame:
             "platform",
             F.lit("purchases").alias("source"),
             F.col("kind").alias("reason"),
-            F.concat(F.lit("order "), F.col("order_id"), F.lit(", item "), F.col("item_id")).alias("detail"),
+            _detail().alias("detail"),
             empty.cast("string").alias("file_id"),
             empty.cast("bigint").alias("offset"),
             empty.cast("int").alias("position"),
@@ -158,6 +172,28 @@ def to_quarantine(items: DataFrame, batch: int, today: date) -> DataFrame:
             F.lit(batch).cast("bigint").alias("batch"),
         )
     )
+
+
+def _detail() -> Column:
+    return F.concat(F.lit("order "), F.col("order_id"), F.lit(", item "), F.col("item_id"))
+
+
+def _without(lake: Lake, held: list[DataFile], settled: DataFrame) -> tuple[list[DataFile], list[DataFile]]:
+    """Data files of the quarantine that hold rows of ``settled``, and what is written of them without these rows."""
+    gone = {(bytes(row["raw"]), row["reason"]) for row in settled.select("raw", "reason").collect()}
+    removes: list[DataFile] = []
+    adds: list[DataFile] = []
+    for file in held if gone else []:
+        numbers = {
+            first + index
+            for first, rows in row_groups(lake, file, ["source", "raw", "reason"])
+            for index, row in enumerate(zip(*(column.to_pylist() for column in rows.columns), strict=True))
+            if row[0] == PURCHASES.name and row[1:] in gone
+        }
+        if numbers:
+            removes.append(file)
+            adds += rewrite(lake, file, numbers, {})
+    return removes, adds
 
 
 def changed_partitions(new: DataFrame, old: DataFrame) -> set[Partition]:

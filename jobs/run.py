@@ -84,7 +84,7 @@ class Run:
             record(self.lake, [statement(file, change.number, PLANNED) for file in batch.files], change.number)
             read, purchases = self._read_both(batch, change.number, with_purchases)
             report.add_plan(plan, purchases)
-            if batch.empty and not purchases.changed and not purchases.quarantine:
+            if batch.empty and not purchases.changed and not purchases.rejects_changed:
                 report.finish(self.stages)
                 return report
             touched = self._write(batch, read, purchases, change.number)
@@ -134,8 +134,10 @@ class Run:
         with self.stages.stage("commit"):
             kept, gone = self._without_replaced(replaced(batch, read), VIEWS)
             self.lake.commit(VIEWS, number, [*read.views, *kept], gone)
+            self.lake.commit(QUARANTINE, number, [*purchases.quarantine, *purchases.unsettled], purchases.settled)
+            # Only now: a data file may hold order items that are settled and records of a file that is replaced.
             rejects, old_rejects = self._without_replaced(replaced(batch, read), QUARANTINE)
-            self.lake.commit(QUARANTINE, number, [*read.quarantine, *purchases.quarantine, *rejects], old_rejects)
+            self.lake.commit(QUARANTINE, number, [*read.quarantine, *rejects], old_rejects)
             self.lake.commit(PURCHASES, number, purchases.adds, purchases.removes)
         return {(file.date, file.platform) for file in [*read.views, *gone]} | purchases.changed
 

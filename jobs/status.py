@@ -1,4 +1,4 @@
-"""What is in the lake, without a Spark session: the newest publication, coverage by platform, files by state, the lock."""
+"""What is in the lake, without a Spark session: the newest publication, coverage, files by state, the quarantine, the lock."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from rich.table import Table as Grid
 from jobs.config import Config
 from jobs.errors import JobError
 from jobs.lake import Lake
-from jobs.ledger import Ledger
+from jobs.ledger import Ledger, Statement
 from jobs.lock import lock_holder
 from jobs.publish import newest_publication
+from jobs.quarantine import Count, count_rows
 from jobs.schemas import COVERAGE, PUBLISHED
 
 if TYPE_CHECKING:
     from jobs.arguments import Jobs
+
+_FILES = 10
+_DAYS = 10
 
 
 def add_parser(jobs: Jobs) -> None:
@@ -53,7 +57,8 @@ def lake_status(root: str) -> dict[str, Any]:
         raise JobError(f"no lake at {root}: run ./spark-submit.sh daily first, or set CTR_LAKE")
     newest = newest_publication(lake)
     status: dict[str, Any] = {"lake": root, "running": lock_holder(root), "publication": None, "platforms": {}}
-    status["files"] = dict(Counter(known.state for known in Ledger.read(lake).statements.values()))
+    statements = Ledger.read(lake).statements
+    status["files"] = dict(Counter(known.state for known in statements.values()))
     if newest is None:
         return status
     status["publication"] = {
@@ -67,7 +72,36 @@ def lake_status(root: str) -> dict[str, Any]:
         status["platforms"][platform] = _covered(
             [row for row in rows if row["platform"] == platform], newest["published_at"]
         )
+    status["quarantine"] = _quarantined(count_rows(lake, newest["quarantine_version"]), statements)
     return status
+
+
+def _quarantined(counts: list[Count], statements: dict[str, Statement]) -> dict[str, Any]:
+    """Rows of the quarantine by reason (most first), by day of the run (newest first), and of the newest files."""
+    reasons: Counter[tuple[str, str]] = Counter()
+    days: Counter[date] = Counter()
+    files: Counter[str] = Counter()
+    newest: dict[str, date] = {}
+    for count in counts:
+        reasons[count.source, count.reason] += count.rows
+        days[count.day] += count.rows
+        if count.file_id is not None:
+            files[count.file_id] += count.rows
+            newest[count.file_id] = max(count.day, newest.get(count.file_id, count.day))
+    paths = {file_id: statements[file_id].path if file_id in statements else file_id for file_id in files}
+    shown = sorted(files, key=lambda file_id: (-newest[file_id].toordinal(), -files[file_id], paths[file_id]))[:_FILES]
+    return {
+        "rows": sum(count.rows for count in counts),
+        "reasons": [
+            {"source": source, "reason": reason, "rows": rows}
+            for (source, reason), rows in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+        ],
+        "days": {day.isoformat(): days[day] for day in sorted(days, reverse=True)},
+        "files": len(files),
+        "newest_files": [
+            {"path": paths[file_id], "day": newest[file_id].isoformat(), "rows": files[file_id]} for file_id in shown
+        ],
+    }
 
 
 def _covered(rows: list[dict[str, Any]], published: datetime) -> dict[str, Any]:
@@ -124,5 +158,27 @@ def show_status(status: dict[str, Any], console: Console) -> None:
             missing or "none", _minute(row["views_watermark"]), _minute(row["purchases_watermark"]),
         )  # fmt: skip
     console.print(grid)
+    _show_quarantine(status["quarantine"], console)
     for warning in publication["report"].get("warnings", []):
         console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _show_quarantine(quarantine: dict[str, Any], console: Console) -> None:
+    if not quarantine["rows"]:
+        console.print("quarantine: empty")
+        return
+    reasons = Grid("reason", "source", "rows", title=f"quarantine: {quarantine['rows']:,} rows", title_justify="left")
+    for row in quarantine["reasons"]:
+        reasons.add_row(row["reason"], row["source"], f"{row['rows']:,}")
+    console.print(reasons)
+    days = list(quarantine["days"].items())
+    more = f" and {len(days) - _DAYS:,} more days" if len(days) > _DAYS else ""
+    listed = ", ".join(f"{day} {rows:,}" for day, rows in days[:_DAYS])
+    console.print(f"by day of the run: {listed}{more}", highlight=False, soft_wrap=True)
+    for file in quarantine["newest_files"]:
+        line = f"  {file['rows']:,} of {file['day']} from {file['path']}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if quarantine["files"] > len(quarantine["newest_files"]):
+        console.print(
+            f"  and from {quarantine['files'] - len(quarantine['newest_files']):,} more files", highlight=False
+        )

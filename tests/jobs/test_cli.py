@@ -31,7 +31,7 @@ def test_wrong_usage_exits_2(arguments, capsys):
     assert "usage: " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("job", ["daily", "backfill", "maintain", "publish", "audit", "status"])
+@pytest.mark.parametrize("job", ["daily", "backfill", "replay", "maintain", "publish", "audit", "status"])
 def test_every_job_has_help(job, capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main([job, "--help"])

@@ -14,6 +14,7 @@ from jobs.errors import JobError
 from jobs.lake import Lake
 from jobs.purchases import classify, read_purchases
 from jobs.schemas import PURCHASES, QUARANTINE
+from tests.jobs.lakes import add, reject
 from tests.rows import at
 
 pytestmark = pytest.mark.spark
@@ -52,7 +53,7 @@ class Shop:
         self.batch += 1
         found = read_purchases(spark, self.config(**settings), self.lake, self.batch, TODAY)
         self.lake.commit(PURCHASES, self.batch, found.adds, found.removes)
-        self.lake.commit(QUARANTINE, self.batch, found.quarantine)
+        self.lake.commit(QUARANTINE, self.batch, [*found.quarantine, *found.unsettled], found.settled)
         return found
 
     def rows(self):
@@ -167,6 +168,44 @@ def test_rows_that_cannot_be_used_are_quarantined_once(spark, shop):
     ]
     assert b'"order_date":"01/02/2016"' in next(row["raw"] for row in rejects if row["detail"] == "order 2, item 20")
     assert shop.read(spark).quarantine == []
+
+
+def rejected(shop):
+    return sorted((row["reason"], row["detail"]) for row in shop.lake.read(QUARANTINE).to_pylist())
+
+
+def test_a_rejected_item_leaves_the_quarantine_when_its_row_became_good(spark, shop):
+    shop.order(1, "a", time="01/02/2016")
+    shop.order(2, None, "  ", "b")
+    add(shop.lake, QUARANTINE, [reject(b"{", source="events"), reject(b"old", TODAY, source="events")])
+    shop.read(spark)
+    shop.run("update orders set order_date = '2016-02-01 09:00:00' where id = 1")
+    shop.run("update order_items set code_color = 'c' where id = 21")
+    found = shop.read(spark)
+    assert rejected(shop) == [("product_missing", "order 2, item 20"), ("stray_text", None), ("stray_text", None)]
+    assert found.quarantine == []
+    found = shop.read(spark)
+    assert (found.quarantine, found.settled, found.unsettled) == ([], [], [])
+    shop.run("delete from order_items")
+    shop.read(spark)
+    assert rejected(shop) == [("stray_text", None), ("stray_text", None)]
+
+
+def test_a_rejected_item_whose_row_is_bad_in_another_way_is_there_once(spark, shop):
+    shop.order(1, None, time="2016-02-01 10:00:00")
+    shop.read(spark)
+    shop.run("update orders set order_date = null")
+    shop.read(spark)
+    assert rejected(shop) == [("order_date_missing", "order 1, item 10")]
+
+
+def test_rejected_items_outside_the_window_stay_in_the_quarantine(spark, shop):
+    shop.order(1, None, time="2016-01-01 10:00:00")
+    shop.order(2, None, time="2016-02-09 10:00:00")
+    shop.read(spark)
+    shop.run("update order_items set code_color = 'c'")
+    shop.read(spark, purchases_days=5)
+    assert rejected(shop) == [("product_missing", "order 1, item 10")]
 
 
 def test_a_second_read_of_the_same_rows_changes_nothing(spark, shop):

@@ -13,6 +13,7 @@ from jobs.config import Config
 from jobs.errors import JobError
 from jobs.lake import Lake
 from jobs.ledger import Ledger
+from jobs.maintain import maintain
 from jobs.plan import Selection
 from jobs.progress import Stages
 from jobs.publish import newest_publication
@@ -201,6 +202,39 @@ def test_orders_that_change_touch_their_days(world):
     [report] = world.run()
     assert report.partitions == 2
     assert world.days() == [("02-01", "iOS", "10_001", 1, 0), ("02-02", "iOS", "10_001", 0, 1)]
+
+
+def change_shop(world, *statements):
+    with sqlite3.connect(world.path / "shop.db") as shop:
+        for statement in statements:
+            shop.execute(statement)
+    shop.close()
+
+
+def rejected(world):
+    return sorted((row["source"], row["reason"]) for row in world.lake.read(QUARANTINE).to_pylist())
+
+
+def test_one_data_file_loses_an_item_that_became_good_and_records_of_a_replaced_file(world):
+    change_shop(world, "insert into order_items values (2, 1, null), (3, 1, '')")
+    world.put("iOS/a", b"broken\n" + lines(message()), changed=1_460_000_000)
+    world.put("iOS/b", b"broken too\n" + lines(message(message_id="b")), changed=1_460_000_000)
+    world.run(quarantine_limit=1)
+    maintain(world.config(), Stages(Console(quiet=True)))
+    assert len(world.lake.files(QUARANTINE)) == 1
+    change_shop(world, "update order_items set code_color = 'x' where id = 2")
+    world.put("iOS/a", lines(message()), changed=1_470_000_000)
+    world.run()
+    assert rejected(world) == [("events", "stray_text"), ("purchases", "product_missing")]
+
+
+def test_an_item_that_leaves_the_quarantine_is_reason_enough_to_publish(world):
+    change_shop(world, "insert into order_items values (2, 1, null)")
+    world.run()
+    change_shop(world, "delete from order_items where id = 2")
+    assert world.run()[0].publication == 2
+    assert rejected(world) == []
+    assert world.run()[0].publication is None
 
 
 def test_an_unreachable_database_publishes_nothing(world):

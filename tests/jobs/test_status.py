@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import date
+import io
+from datetime import date, timedelta
 
 import pyarrow as pa
 import pytest
+from rich.console import Console
 
 from jobs.lake import Lake, rows_of
 from jobs.publish import publish
-from jobs.schemas import COVERAGE
-from jobs.status import lake_status
+from jobs.schemas import COVERAGE, FILES, QUARANTINE
+from jobs.status import lake_status, show_status
+from tests.jobs.lakes import TODAY, add, make_lake, reject, said
 from tests.rows import at
 
 
@@ -65,3 +68,44 @@ def test_the_newest_publication_decides_not_the_newest_version(tmp_path, status)
     lake = Lake(str(tmp_path))
     lake.overwrite(COVERAGE, pa.Table.from_pylist([], schema=COVERAGE.schema), 2)
     assert lake_status(str(tmp_path))["platforms"]["iOS"]["views"] == 1
+
+
+def printed(status):
+    text = io.StringIO()
+    show_status(status, Console(file=text, width=160))
+    return text.getvalue()
+
+
+def test_the_quarantine_is_counted_by_reason_day_and_newest_files_as_it_was_published(tmp_path):
+    lake = make_lake(tmp_path / "lake")
+    files = [said(f"f{number:02}") for number in range(12)]
+    lake.append(FILES, rows_of(FILES, files), 1)
+    old = TODAY - timedelta(days=1)
+    item = reject(b"secret", source="purchases", reason="product_missing")
+    broken = [reject(b"secret", old, source="events", file_id=file["file_id"]) for file in files]
+    add(lake, QUARANTINE, [item, *broken, reject(b"secret", source="events", file_id="f05", reason="too_long")])
+    publish(lake, 1, "daily", {})
+    add(lake, QUARANTINE, [reject(b"not published", source="events")])
+    status = lake_status(lake.root)
+    found = status["quarantine"]
+    assert found["rows"] == 14
+    assert found["reasons"] == [
+        {"source": "events", "reason": "stray_text", "rows": 12},
+        {"source": "events", "reason": "too_long", "rows": 1},
+        {"source": "purchases", "reason": "product_missing", "rows": 1},
+    ]
+    assert found["days"] == {TODAY.isoformat(): 2, old.isoformat(): 12}
+    assert found["files"] == 12
+    assert found["newest_files"][0] == {"path": "f05", "day": TODAY.isoformat(), "rows": 2}
+    assert [file["path"] for file in found["newest_files"][1:]] == [f"f{n:02}" for n in (0, 1, 2, 3, 4, 6, 7, 8, 9)]
+    shown = printed(status)
+    assert "quarantine: 14 rows" in shown
+    assert f"by day of the run: {TODAY} 2, {old} 12\n" in shown
+    assert f"  2 of {TODAY} from f05\n" in shown
+    assert "and from 2 more files" in shown
+    assert "secret" not in shown
+
+
+def test_an_empty_quarantine_is_one_line(status, tmp_path):
+    status(covered(1))
+    assert "quarantine: empty\n" in printed(lake_status(str(tmp_path)))
