@@ -12,12 +12,11 @@ from itertools import islice
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from jobs.datafiles import DataFile
 from jobs.errors import JobError
 from jobs.lake import Lake
-from jobs.ledger import PLANNED
+from jobs.ledger import newest_statements
 from jobs.merge import HELD_BYTES, held_bytes, merge
 from jobs.schemas import FILES, PUBLICATIONS, PURCHASES, QUARANTINE, ROLLUPS, VIEWS, Table
 
@@ -127,16 +126,6 @@ def write(lake: Lake, rewrites: list[Rewrite], done: Callable[[], None]) -> dict
 def _write(lake: Lake, rewrite: Rewrite) -> tuple[list[DataFile], list[DataFile]]:
     paths = [f"{lake.uri(rewrite.table)}/{file.path}" for file in rewrite.files]
     return merge(lake.root, rewrite.table, rewrite.date, rewrite.platform, paths), list(rewrite.files)
-
-
-def newest_statements(rows: pa.Table) -> pa.Table:
-    """Of rows of ``files`` the newest of each ``file_id``, oldest first: all that the ledger goes by, in its order."""
-    ranked = rows.append_column("concluded", pc.not_equal(rows["state"], PLANNED))
-    ranked = ranked.sort_by([(name, "ascending") for name in ("batch", "concluded", "recorded_at")])
-    ordered = ranked.drop_columns("concluded")
-    places = pa.table({"file_id": ordered["file_id"], "place": pa.array(range(ordered.num_rows), pa.int64())})
-    newest = places.group_by("file_id").aggregate([("place", "max")])["place_max"]
-    return ordered.take(newest.take(pc.sort_indices(newest)))
 
 
 def find_ledger(lake: Lake, version: int | None = None) -> tuple[pa.Table, int] | None:

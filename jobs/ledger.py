@@ -68,15 +68,10 @@ class Ledger:
 
     @classmethod
     def read(cls, lake: Lake, tried: Iterable[str] = ()) -> Ledger:
-        """The ledger as the lake's newest version has it; batches tell what is newest, for clocks may go back."""
+        """The ledger as the lake's newest version has it."""
         columns = list(Statement.__dataclass_fields__)
-        rows = lake.read(FILES, [*columns, "batch"])
-        rows = rows.append_column("concluded", pc.not_equal(rows["state"], PLANNED))
-        rows = rows.sort_by([(name, "ascending") for name in ("batch", "concluded", "recorded_at")])
-        ledger = cls(tried=frozenset(tried))
-        for row in rows.select(columns).to_pylist():
-            ledger.statements[row["file_id"]] = Statement(**row)
-        return ledger
+        rows = newest_statements(lake.read(FILES, [*columns, "batch"])).select(columns)
+        return cls({row["file_id"]: Statement(**row) for row in rows.to_pylist()}, frozenset(tried))
 
     def is_done(self, file: EventFile) -> bool:
         """Whether a plan may pass the file over."""
@@ -115,6 +110,19 @@ class Ledger:
                 or (statement.state == DUPLICATE and self._lacks_original(statement))
             )
         }
+
+
+def newest_statements(rows: pa.Table) -> pa.Table:
+    """Of rows of ``files`` the newest of each ``file_id``, oldest first: all that the ledger goes by, in its order.
+
+    Batches tell what is newest, for clocks may go back; of one batch, what it concluded comes after its plan.
+    """
+    ranked = rows.append_column("concluded", pc.not_equal(rows["state"], PLANNED))
+    ranked = ranked.sort_by([(name, "ascending") for name in ("batch", "concluded", "recorded_at")])
+    ordered = ranked.drop_columns("concluded")
+    places = pa.table({"file_id": ordered["file_id"], "place": pa.array(range(ordered.num_rows), pa.int64())})
+    newest = places.group_by("file_id").aggregate([("place", "max")])["place_max"]
+    return ordered.take(newest.take(pc.sort_indices(newest)))
 
 
 def statement(file: EventFile, batch: int, state: str, **facts: Any) -> dict[str, Any]:

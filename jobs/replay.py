@@ -22,14 +22,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from jobs.arguments import day
 from jobs.change import changing
-from jobs.compact import newest_statements
 from jobs.config import Config
 from jobs.datafiles import DataFile, write_partitions
 from jobs.discover import EventFile
 from jobs.errors import JobError, UsageError
 from jobs.events import FLUSH_RAW_BYTES, FLUSH_ROWS, Reading, reject_rows, view_rows
 from jobs.lake import Lake
-from jobs.ledger import LOADED, account_columns, record
+from jobs.ledger import LOADED, account_columns, newest_statements, record
 from jobs.progress import Stages
 from jobs.publish import newest_publication, publish
 from jobs.quality import check_quality

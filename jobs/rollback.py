@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from jobs.change import changing
-from jobs.compact import newest_statements
 from jobs.config import Config
 from jobs.discover import MEMBER, list_events
 from jobs.errors import JobError, UsageError
 from jobs.kept import Row, all_publications, files_of
 from jobs.lake import Lake
-from jobs.ledger import LOADED
+from jobs.ledger import LOADED, newest_statements
 from jobs.publish import publish
 from jobs.schemas import FILES, PUBLISHED, Table
 

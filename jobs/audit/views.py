@@ -21,12 +21,11 @@ from jobs.audit.cells import Cell
 from jobs.audit.once import TooManyViews, ViewsOnce
 from jobs.audit.progress import Reading
 from jobs.audit.raw import read_records, views_of
-from jobs.compact import newest_statements
 from jobs.config import Config
 from jobs.discover import MEMBER, EventFile, open_file
 from jobs.errors import UnreadableFile
 from jobs.lake import Lake, Partition
-from jobs.ledger import LOADED
+from jobs.ledger import LOADED, newest_statements
 from jobs.schemas import FILES
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)

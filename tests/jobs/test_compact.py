@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import date, datetime, timezone
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from jobs import merge
 from jobs.compact import (
@@ -15,14 +13,12 @@ from jobs.compact import (
     cut,
     describe,
     find_ledger,
-    newest_statements,
     plan_rewrites,
     write,
 )
 from jobs.datafiles import DataFile
 from jobs.errors import JobError
 from jobs.lake import rows_of
-from jobs.ledger import Ledger
 from jobs.publish import publish
 from jobs.schemas import FILES, PUBLICATIONS, VIEWS
 from tests.jobs.lakes import add, make_lake, rows, said, view
@@ -82,30 +78,6 @@ def test_a_data_file_that_is_gone_is_one_clear_error(tmp_path):
     (tmp_path / "views" / gone.path).unlink()
     with pytest.raises(JobError, match=r"cannot compact the lake .*; nothing was changed"):
         write(lake, plan_rewrites(VIEWS, lake.files(VIEWS), SMALL << 10), lambda: None)
-
-
-STATEMENTS = st.lists(
-    st.tuples(
-        st.sampled_from("abc"), st.sampled_from(["planned", "loaded", "replaced"]), st.integers(0, 3), st.integers(1, 2)
-    ),
-    max_size=12,
-)
-
-
-@given(STATEMENTS)
-def test_the_ledger_says_the_same_of_every_file_after_compaction(statements):
-    table = rows_of(FILES, [said(*statement) for statement in statements])
-    newest = newest_statements(table)
-
-    class Fake:
-        def __init__(self, held):
-            self.held = held
-
-        def read(self, _, columns):
-            return self.held.select(columns)
-
-    assert Ledger.read(Fake(newest)) == Ledger.read(Fake(table))
-    assert newest.num_rows == len({statement[0] for statement in statements})
 
 
 def test_a_ledger_is_rewritten_when_it_has_superseded_statements_or_many_files(tmp_path):

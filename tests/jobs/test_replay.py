@@ -16,11 +16,10 @@ import pytest
 from rich.console import Console
 
 from jobs import replay as job
-from jobs.compact import newest_statements
 from jobs.errors import AccountError, JobError, UsageError
 from jobs.events import gather, read_task
 from jobs.lake import Lake
-from jobs.ledger import account_columns
+from jobs.ledger import account_columns, newest_statements
 from jobs.original import CHANGED, GONE
 from jobs.progress import Stages
 from jobs.publish import newest_publication, publish
