@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from datetime import date, datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from jobs.ledger import Ledger
 from jobs.pace import Pace
 from jobs.plan import Selection, make_plan
 from jobs.progress import Stages
-from jobs.publish import newest_publication, publish
+from jobs.publish import LOADS, newest_runs, publish
 from jobs.recompute import recompute
 from jobs.schemas import PURCHASES, VIEWS
 from jobs.session import spark_session
@@ -127,6 +126,8 @@ def rebuild(config: Config, spark: SparkSession, stages: Stages, first: date | N
 
 
 def _last_pace(lake: Lake) -> Pace:
-    newest = newest_publication(lake) if lake.exists() else None
-    report = json.loads(newest["report"]) if newest else {}
-    return Pace(int(report.get("bytes", 0)), float(report.get("seconds", 0)))
+    """That of the newest run which read event files: the bytes of all its batches in the seconds that it had needed by then."""
+    reports = [run["report"] for run in newest_runs(lake, LOADS)] if lake.exists() else []
+    read = [report for report in reports if report.get("bytes_on_disk")]
+    run = [report for report in read if report["started_at"] == read[0]["started_at"]]
+    return Pace(sum(report["bytes_on_disk"] for report in run), run[0]["seconds"] if run else 0.0)

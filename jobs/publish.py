@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
 
@@ -11,6 +12,9 @@ import pyarrow.compute as pc
 
 from jobs.lake import Lake
 from jobs.schemas import PUBLICATIONS, PUBLISHED
+
+LOADS = ("daily", "backfill")
+"""The jobs whose report tells of event files and of the database."""
 
 
 def newest_publication(lake: Lake) -> dict[str, Any] | None:
@@ -21,6 +25,14 @@ def newest_publication(lake: Lake) -> dict[str, Any] | None:
     newest = pc.max(rows["publication"])
     found: dict[str, Any] = rows.filter(pc.equal(rows["publication"], newest)).to_pylist()[0]
     return found
+
+
+def newest_runs(lake: Lake, jobs: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
+    """Publications of these jobs (default: of all), newest first: number, time, job, and the report as an object."""
+    rows = lake.read(PUBLICATIONS, ["publication", "published_at", "job", "report"])
+    for row in rows.sort_by([("publication", "descending")]).to_pylist():
+        if not jobs or row["job"] in jobs:
+            yield {**row, "report": json.loads(row["report"])}
 
 
 def recover(lake: Lake) -> list[str]:

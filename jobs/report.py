@@ -122,6 +122,7 @@ class Report:
             "files": dict(self.files),
             **{name: getattr(account, name) for name in counts},
             "bytes": account.bytes,
+            "bytes_on_disk": self.bytes_on_disk,
             "purchases": self.purchases,
             "partitions": self.partitions,
             "ages": self.ages,

@@ -12,7 +12,7 @@ from jobs.backfill import rebuild
 from jobs.lake import Lake
 from jobs.pace import Pace
 from jobs.progress import Stages
-from jobs.publish import newest_publication
+from jobs.publish import newest_publication, publish
 from jobs.schemas import CTR_DAY, CTR_MINUTE
 from tests.jobs.test_run import DAY, World
 from tests.rows import NOON, event, lines, message
@@ -43,6 +43,20 @@ def test_a_dry_run_takes_the_selection(env, capsys):
     assert "1 batches, 1 files" in capsys.readouterr().out
 
 
+def test_the_estimate_goes_by_the_newest_run_that_read_files_all_its_batches_together(env, capsys):
+    lake = Lake(str(env / "lake"))
+    lake.create()
+    minute = {"bytes": 9_000_000, "bytes_on_disk": 3000, "seconds": 60.0}  # 6000 bytes: two minutes
+    publish(lake, 1, "daily", {**minute, "started_at": "old", "seconds": 0.1})
+    publish(lake, 2, "backfill", {**minute, "started_at": "new"})
+    publish(lake, 3, "backfill", {**minute, "started_at": "new", "seconds": 120.0})
+    publish(lake, 4, "daily", {"bytes": 0, "bytes_on_disk": 0, "seconds": 20.0, "started_at": "newer"})
+    for number, job in enumerate(("replay", "maintain", "publish", "backfill --rebuild"), start=5):
+        publish(lake, number, job, {"seconds": 1.0, "started_at": "newest"})
+    assert cli.main(["backfill", "--dry-run"]) == 0
+    assert "3 files, 0.0 MB: about 2.0 minutes" in capsys.readouterr().out
+
+
 def test_rebuild_reads_no_file_so_a_path_is_wrong_usage(env, capsys):
     assert cli.main(["backfill", "--rebuild", "--path", "iOS/*"]) == 2
     assert "--rebuild goes with --from and --to only" in capsys.readouterr().err
@@ -58,8 +72,6 @@ def test_rebuild_makes_the_rollups_of_a_range_anew(spark, tmp_path):
     before = world.days()
     for table in (CTR_DAY, CTR_MINUTE):  # as if a defect had lost them
         world.lake.commit(table, 1, removes=world.lake.files(table))
-    from jobs.publish import publish
-
     publish(world.lake, 2, "defect", {})
     line = rebuild(world.config(), spark, Stages(Console(quiet=True)), date(2016, 2, 1), date(2016, 2, 1))
     assert line == "rebuilt 1 days of platforms: publication 3"

@@ -10,7 +10,7 @@ import pytest
 
 from jobs.datafiles import write_partitions
 from jobs.lake import Lake
-from jobs.publish import newest_publication, next_number, publish, recover
+from jobs.publish import LOADS, newest_publication, newest_runs, next_number, publish, recover
 from jobs.schemas import CTR_DAY, PUBLICATIONS, PUBLISHED, TABLES
 from tests.rows import at
 
@@ -61,6 +61,17 @@ def test_a_publication_names_the_newest_version_of_every_table(lake):
     assert {newest[f"{table.name}_version"] for table in PUBLISHED if table is not CTR_DAY} == {0}
     assert json.loads(newest["report"]) == {"views": 1}
     assert next_number(lake) == 2
+
+
+def test_runs_come_newest_first_and_loads_are_those_that_read_files_and_the_database(lake):
+    assert list(newest_runs(lake)) == []
+    for number, job in enumerate(("daily", "maintain", "backfill", "backfill --rebuild", "replay", "publish"), start=1):
+        publish(lake, number, job, {"job": job})
+    assert [run["publication"] for run in newest_runs(lake)] == [6, 5, 4, 3, 2, 1]
+    assert [(run["job"], run["report"]) for run in newest_runs(lake, LOADS)] == [
+        ("backfill", {"job": "backfill"}),
+        ("daily", {"job": "daily"}),
+    ]
 
 
 def test_what_lies_beyond_the_newest_publication_is_taken_back(lake):
