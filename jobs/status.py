@@ -1,29 +1,21 @@
-"""What is in the lake, without a Spark session: the newest publication, coverage, files by state, the quarantine, the lock."""
+"""The job that tells what is in the lake, without a Spark session: text for people, or ``lake_status`` as it is."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections import Counter
-from datetime import date, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table as Grid
 
 from jobs.config import Config
-from jobs.errors import JobError
-from jobs.lake import Lake
-from jobs.ledger import Ledger, Statement
-from jobs.lock import lock_holder
-from jobs.publish import newest_publication
-from jobs.quarantine import Count, count_rows
-from jobs.schemas import COVERAGE, PUBLISHED
+from jobs.inventory import lake_status
 
 if TYPE_CHECKING:
     from jobs.arguments import Jobs
 
-_FILES = 10
 _DAYS = 10
 
 
@@ -46,92 +38,8 @@ def run(arguments: argparse.Namespace, config: Config, console: Console) -> int:
     return 0
 
 
-def lake_status(root: str) -> dict[str, Any]:
-    """The state of the lake as JSON values; times are ISO, UTC.
-
-    Raises:
-        JobError: there is no lake.
-    """
-    lake = Lake(root)
-    if not lake.exists():
-        raise JobError(f"no lake at {root}: run ./spark-submit.sh daily first, or set CTR_LAKE")
-    newest = newest_publication(lake)
-    status: dict[str, Any] = {"lake": root, "running": lock_holder(root), "publication": None, "platforms": {}}
-    statements = Ledger.read(lake).statements
-    status["files"] = dict(Counter(known.state for known in statements.values()))
-    if newest is None:
-        return status
-    status["publication"] = {
-        "number": newest["publication"],
-        "published_at": newest["published_at"].isoformat(),
-        "versions": {table.name: newest[f"{table.name}_version"] for table in PUBLISHED},
-        "report": json.loads(newest["report"]),
-    }
-    rows = lake.read(COVERAGE, version=newest["coverage_version"]).to_pylist()
-    for platform in sorted({row["platform"] for row in rows}):
-        status["platforms"][platform] = _covered(
-            [row for row in rows if row["platform"] == platform], newest["published_at"]
-        )
-    status["quarantine"] = _quarantined(count_rows(lake, newest["quarantine_version"]), statements)
-    return status
-
-
-def _quarantined(counts: list[Count], statements: dict[str, Statement]) -> dict[str, Any]:
-    """Rows of the quarantine by reason (most first), by day of the run (newest first), and of the newest files."""
-    reasons: Counter[tuple[str, str]] = Counter()
-    days: Counter[date] = Counter()
-    files: Counter[str] = Counter()
-    newest: dict[str, date] = {}
-    for count in counts:
-        reasons[count.source, count.reason] += count.rows
-        days[count.day] += count.rows
-        if count.file_id is not None:
-            files[count.file_id] += count.rows
-            newest[count.file_id] = max(count.day, newest.get(count.file_id, count.day))
-    paths = {file_id: statements[file_id].path if file_id in statements else file_id for file_id in files}
-    shown = sorted(files, key=lambda file_id: (-newest[file_id].toordinal(), -files[file_id], paths[file_id]))[:_FILES]
-    return {
-        "rows": sum(count.rows for count in counts),
-        "reasons": [
-            {"source": source, "reason": reason, "rows": rows}
-            for (source, reason), rows in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-        ],
-        "days": {day.isoformat(): days[day] for day in sorted(days, reverse=True)},
-        "files": len(files),
-        "newest_files": [
-            {"path": paths[file_id], "day": newest[file_id].isoformat(), "rows": files[file_id]} for file_id in shown
-        ],
-    }
-
-
-def _covered(rows: list[dict[str, Any]], published: datetime) -> dict[str, Any]:
-    """Totals, watermarks and missing days of one platform; a clock in the future moves neither (docs/lake.md)."""
-    days = {row["date"] for row in rows if row["views"] and row["date"] <= published.date()}
-    return {
-        "views": sum(row["views"] for row in rows),
-        "purchases": sum(row["purchases"] for row in rows),
-        "first_day": min(days).isoformat() if days else None,
-        "last_day": max(days).isoformat() if days else None,
-        "missing_days": [day.isoformat() for day in _missing(days)],
-        "views_watermark": _watermark([row["last_view"] for row in rows], published),
-        "purchases_watermark": _watermark([row["last_purchase"] for row in rows], published),
-    }
-
-
 def _minute(time: str | None) -> str:
     return time[:16].replace("T", " ") if time else "-"
-
-
-def _missing(days: set[date]) -> list[date]:
-    if not days:
-        return []
-    span = (max(days) - min(days)).days
-    return [day for day in (min(days) + timedelta(days=n) for n in range(span)) if day not in days]
-
-
-def _watermark(times: list[datetime | None], published: datetime) -> str | None:
-    past = [time for time in times if time is not None and time <= published]
-    return max(past).isoformat() if past else None
 
 
 def show_status(status: dict[str, Any], console: Console) -> None:
@@ -158,9 +66,55 @@ def show_status(status: dict[str, Any], console: Console) -> None:
             missing or "none", _minute(row["views_watermark"]), _minute(row["purchases_watermark"]),
         )  # fmt: skip
     console.print(grid)
+    _show_days(status["days"], publication["published_at"][:10], console)
+    _show_tables(status["tables"], console)
     _show_quarantine(status["quarantine"], console)
-    for warning in publication["report"].get("warnings", []):
-        console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+    _show_runs(status["runs"], console)
+    told = {run["publication"]: run for run in (status["last_load"], status["runs"][0]) if run}
+    for run in told.values():  # a replay since then does not hide what the load had to say
+        for warning in run["warnings"]:
+            line = f"warning of publication {run['publication']}, {run['job']}: {warning}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _show_days(days: dict[str, dict[str, dict[str, int]]], today: str, console: Console) -> None:
+    """The newest days with rows; one behind ``today``, that of the publication, is of a clock that goes wrong."""
+    past = {day: sources for day, sources in days.items() if day <= today}
+    names = sorted({(source, name) for sources in past.values() for source in sources for name in sources[source]})
+    names.sort(key=lambda column: column[0] != "views")
+    more = f", the newest {_DAYS} of {len(past):,}" if len(past) > _DAYS else ""
+    grid = Grid("day", title=f"loaded by day{more}", title_justify="left")
+    for source, name in names:
+        grid.add_column(f"{source} {name}", justify="right")
+    for day, sources in islice(past.items(), _DAYS):
+        counts = [sources.get(source, {}).get(name, 0) for source, name in names]
+        grid.add_row(day, *(f"{count:,}" if count else "-" for count in counts))
+    if past:
+        console.print(grid)
+    if len(past) < len(days):
+        listed = ", ".join(islice((day for day in days if day not in past), _DAYS))
+        console.print(f"days after the publication, of clocks that go wrong: {len(days) - len(past):,}: {listed}")
+
+
+def _show_tables(tables: dict[str, dict[str, int]], console: Console) -> None:
+    grid = Grid("table", title="tables as published", title_justify="left")
+    for name in ("rows", "files", "MB"):
+        grid.add_column(name, justify="right")
+    for name, size in tables.items():
+        grid.add_row(name, f"{size['rows']:,}", f"{size['files']:,}", f"{size['bytes'] / 1e6:,.1f}")
+    console.print(grid)
+
+
+def _show_runs(runs: list[dict[str, Any]], console: Console) -> None:
+    grid = Grid("publication", "job", "published", title="last runs", title_justify="left")
+    for name in ("seconds", "warnings"):
+        grid.add_column(name, justify="right")
+    for run in runs:
+        seconds = "-" if run["seconds"] is None else f"{run['seconds']:,.1f}"
+        grid.add_row(
+            str(run["publication"]), run["job"], _minute(run["published_at"]), seconds, str(len(run["warnings"]))
+        )
+    console.print(grid)
 
 
 def _show_quarantine(quarantine: dict[str, Any], console: Console) -> None:

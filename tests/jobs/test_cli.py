@@ -61,7 +61,7 @@ def test_status_tells_the_publication_as_text_and_as_json(env, capsys):
     assert cli.main(["status"]) == 0
     out = capsys.readouterr().out
     assert "publication 1 of " in out
-    assert "warning: look here" in out
+    assert "warning of publication 1, daily: look here" in out
     assert cli.main(["status", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["publication"]["number"] == 1

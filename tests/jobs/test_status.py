@@ -9,11 +9,12 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
+from jobs.inventory import lake_status
 from jobs.lake import Lake, rows_of
 from jobs.publish import publish
-from jobs.schemas import COVERAGE, FILES, QUARANTINE
-from jobs.status import lake_status, show_status
-from tests.jobs.lakes import TODAY, add, make_lake, reject, said
+from jobs.schemas import COVERAGE, FILES, PUBLISHED, QUARANTINE, VIEWS
+from jobs.status import show_status
+from tests.jobs.lakes import TODAY, add, make_lake, reject, said, view
 from tests.rows import at
 
 
@@ -104,6 +105,53 @@ def test_the_quarantine_is_counted_by_reason_day_and_newest_files_as_it_was_publ
     assert f"  2 of {TODAY} from f05\n" in shown
     assert "and from 2 more files" in shown
     assert "secret" not in shown
+
+
+def test_the_last_runs_are_listed_and_a_later_job_does_not_hide_what_the_load_said(tmp_path):
+    lake = make_lake(tmp_path)
+    publish(lake, 1, "daily", {"seconds": 61.25, "warnings": ["few views", "copies"]})
+    for number, job in enumerate(("maintain", "publish", "replay", "maintain", "replay"), start=2):
+        publish(lake, number, job, {"seconds": number, "warnings": [f"said by {number}"]})
+    status = lake_status(str(tmp_path))
+    assert [(run["publication"], run["job"], run["seconds"]) for run in status["runs"]] == [
+        (6, "replay", 6), (5, "maintain", 5), (4, "replay", 4), (3, "publish", 3), (2, "maintain", 2)
+    ]  # fmt: skip
+    assert (status["last_load"]["publication"], status["last_load"]["warnings"]) == (1, ["few views", "copies"])
+    shown = printed(status)
+    assert [line for line in shown.splitlines() if "warning of" in line] == [
+        "warning of publication 1, daily: few views",
+        "warning of publication 1, daily: copies",
+        "warning of publication 6, replay: said by 6",
+    ]
+
+
+def test_a_day_is_told_by_source_and_platform_and_one_behind_the_publication_apart(tmp_path, status):
+    status(covered(1), covered(2, "Android", views=0, purchases=7), covered(date(2040, 1, 1)))
+    found = lake_status(str(tmp_path))
+    assert list(found["days"].items()) == [
+        ("2040-01-01", {"views": {"iOS": 1}}),
+        ("2016-02-02", {"purchases": {"Android": 7}}),
+        ("2016-02-01", {"views": {"iOS": 1}}),
+    ]
+    shown = printed(found)
+    assert "days after the publication, of clocks that go wrong: 1: 2040-01-01\n" in shown
+    rows = [
+        [cell.strip() for cell in line.split("│")[1:-1]]
+        for line in shown.splitlines()
+        if line.startswith("│ 2016-02-0")
+    ]
+    assert rows == [["2016-02-02", "-", "7"], ["2016-02-01", "1", "-"]]
+
+
+def test_tables_have_rows_files_and_bytes_of_the_published_version(tmp_path):
+    lake = make_lake(tmp_path)
+    written = add(lake, VIEWS, [view(), view("q"), view(platform="Android")])
+    publish(lake, 1, "daily", {})
+    add(lake, VIEWS, [view("not published")])
+    sizes = lake_status(str(tmp_path))["tables"]
+    assert sizes["views"] == {"rows": 3, "files": 2, "bytes": sum(file.size for file in written)}
+    assert sizes["purchases"] == {"rows": 0, "files": 0, "bytes": 0}
+    assert set(sizes) == {table.name for table in PUBLISHED}
 
 
 def test_an_empty_quarantine_is_one_line(status, tmp_path):
