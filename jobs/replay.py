@@ -27,7 +27,7 @@ from jobs.datafiles import DataFile, write_partitions
 from jobs.discover import EventFile
 from jobs.errors import JobError, UsageError
 from jobs.events import FLUSH_RAW_BYTES, FLUSH_ROWS, Reading, reject_rows, view_rows
-from jobs.lake import Lake
+from jobs.lake import Lake, Partition
 from jobs.ledger import LOADED, account_columns, newest_statements, record
 from jobs.progress import Stages
 from jobs.publish import newest_publication, publish
@@ -76,6 +76,8 @@ def run(arguments: argparse.Namespace, config: Config, console: Console) -> int:
         raise UsageError(
             f"--reason {', '.join(unknown)}: wanted reasons of events, of {', '.join(reason.value for reason in Reason)}"
         )
+    if arguments.first and arguments.last and arguments.first > arguments.last:
+        raise UsageError(f"--from {arguments.first} lies after --to {arguments.last}: no day is between them")
     if not Lake(config.lake).exists():
         raise JobError(f"no lake at {config.lake}: run ./spark-submit.sh daily first, or set CTR_LAKE")
     asked = Asked(tuple(arguments.reason), arguments.first, arguments.last, arguments.file)
@@ -135,13 +137,25 @@ def preview(config: Config, asked: Asked, stages: Stages) -> Replayed:
         raise JobError(f"nothing is published in the lake {config.lake}: run ./spark-submit.sh daily first")
     versions = {table.name: newest[f"{table.name}_version"] for table in PUBLISHED}
     report = Replayed()
+    touched: set[Partition] = set()
+
+    def note(views: Views, _rejects: list[Reject], file: EventFile, _row: Row) -> None:
+        touched.update(partitions_of(views, file))
+
     with stages.stage("read"):
-        tried = Retry(config, find_sources(lake, asked, versions), lambda *_: None)
+        tried = Retry(config, find_sources(lake, asked, versions), note)
         for held in _counted(asked_files(lake, asked, versions), stages.console):
             tried.data_file(lake, held, asked)
     report.add_tallies(tried.tallies)
+    report.partitions = len(touched)
     report.finish(stages)
     return report
+
+
+def partitions_of(views: Views, file: EventFile) -> set[Partition]:
+    """The partitions in which views of an event file lie."""
+    assert file.platform is not None  # a file that is loaded lies in the folder of a platform
+    return {((_EPOCH + timedelta(milliseconds=time)).date(), file.platform) for time in views.time_ms}
 
 
 def asked_files(lake: Lake, asked: Asked, versions: dict[str, int] | None = None) -> list[DataFile]:

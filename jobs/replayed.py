@@ -89,7 +89,8 @@ class Replayed:
             grid.add_section()
             grid.add_row("all", *_cells(self.total))
             console.print(grid)
-            console.print(f"{self.partitions:,} days of platforms recomputed, {self.seconds:.1f} s", highlight=False)
+            done = "recomputed" if self.publication else "to recompute"
+            console.print(f"days of platforms {done}: {self.partitions:,}; {self.seconds:.1f} s", highlight=False)
         for warning in self.warnings:
             console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
 

@@ -100,7 +100,7 @@ def test_after_a_rule_was_put_right_the_tables_are_those_of_a_load_by_the_right_
     assert (world.lake.versions(), tree(world.lake)) == (versions, files)
 
     report = replay(world)
-    assert (said.total, said.publication) == (report.total, None)
+    assert (said.total, said.partitions, said.publication) == (report.total, report.partitions, None)
     assert (report.publication, report.total.unread, report.partitions) == (2, {}, 6)
     tally = report.tallies["product_length"]
     assert (tally.tried, tally.views, tally.added) == (8, 8, 8)
@@ -280,6 +280,7 @@ def test_the_command_shows_what_became_of_each_reason(world):
     assert "what would be done" in printed
     [row] = [line.split("│")[1:-1] for line in printed.splitlines() if "too_long" in line]
     assert [cell.strip() for cell in row] == ["too_long", "2", "2", "0", "0", "0", "2"]
+    assert "days of platforms to recompute: 1; " in printed
     code, printed = command(world.config(), "--reason", "time_text")
     assert (code, printed) == (0, "replay: nothing has changed: no row of the quarantine is asked for\n")
     assert newest_publication(world.lake)["publication"] == 1
@@ -293,3 +294,5 @@ def test_wrong_use_is_one_clear_line(tmp_path):
         command(make_config(lake), "--dry-run")
     with pytest.raises(UsageError, match="order_date_missing: wanted reasons of events, of too_long, not_utf8"):
         command(make_config(lake), "--reason", "order_date_missing")
+    with pytest.raises(UsageError, match="--from 2016-02-02 lies after --to 2016-02-01"):
+        command(make_config(lake), "--from", "2016-02-02", "--to", "2016-02-01")
