@@ -187,13 +187,22 @@ class _Published:
     publication: dict[str, Any]
 
     def read(self, table: Table, partition: Partition, products: set[str] | None = None) -> list[dict[str, Any]]:
-        """Rows of one day of a platform, of some products or of all."""
+        """Rows of one day of a platform, of some products or of all.
+
+        Raises:
+            JobError: a data file is gone or damaged.
+        """
         day, platform = partition
         wanted = (pc.field("date") == pa.scalar(day)) & (pc.field("platform") == platform)
         if products is not None:
             wanted &= pc.field("product").isin(sorted(products))
-        dataset = self.lake.open(table, self.publication[f"{table.name}_version"]).to_pyarrow_dataset()
-        rows: list[dict[str, Any]] = dataset.to_table(
-            ["product", "time", "views", "purchases"], filter=wanted
-        ).to_pylist()
+        names = ["product", "time", "views", "purchases"]
+        try:
+            dataset = self.lake.open(table, self.publication[f"{table.name}_version"]).to_pyarrow_dataset()
+            rows: list[dict[str, Any]] = dataset.to_table(names, filter=wanted).to_pylist()
+        except (OSError, pa.ArrowException) as error:
+            raise JobError(
+                f"cannot read {table.name} of {platform} {day}, which is published: {str(error).splitlines()[0]}; make it anew "
+                f"by ./spark-submit.sh backfill --rebuild --from {day} --to {day}, or put the lake back from a backup"
+            ) from None
         return rows

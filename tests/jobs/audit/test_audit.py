@@ -161,6 +161,17 @@ def test_without_a_publication_or_a_day_of_the_period_there_is_one_clear_line(wo
         world.audit(first=at("2017-01-01 00:00:00").date())
 
 
+@pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_bytes(b"no Parquet")])
+def test_a_data_file_of_the_lake_that_is_gone_or_damaged_is_one_clear_line(world, damage):
+    [file] = world.lake.files(CTR_MINUTE)
+    damage(world.path / "lake" / "ctr_minute" / file.path)
+    with pytest.raises(
+        JobError, match=r"cannot read ctr_minute of iOS 2016-02-01.*--rebuild --from 2016-02-01"
+    ) as raised:
+        world.audit()
+    assert "\n" not in str(raised.value)
+
+
 def test_the_same_seed_chooses_the_same_cells(world):
     (first, _), (second, _), (third, _) = world.audit(sample=5), world.audit(sample=5), world.audit(sample=5, seed=2)
     assert first.cells == second.cells != third.cells
