@@ -16,7 +16,8 @@ if __package__ in (None, ""):  # started as a file by spark-submit
 from rich.console import Console
 
 from jobs import audit, backfill, daily, maintain, replay, rollback, status
-from jobs.config import load_config
+from jobs.config import Config, load_config
+from jobs.disk import disk_full_text, is_disk_full
 from jobs.errors import JobError, UsageError
 
 JOBS = (daily, backfill, replay, maintain, rollback, audit, status)
@@ -25,10 +26,10 @@ JOBS = (daily, backfill, replay, maintain, rollback, audit, status)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one job; its exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 140)
     try:
-        code: int = arguments.run(arguments, load_config(), console)
+        return _run(arguments, load_config(), console)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -38,10 +39,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; nothing half-done is visible, the next run goes on from the last publication", file=sys.stderr)
         return 130
+
+
+def _run(arguments: argparse.Namespace, config: Config, console: Console) -> int:
+    """Runs the job; its exit code. What is not foreseen ends in a stack trace: it is a defect.
+
+    Raises:
+        JobError: the job cannot go on.
+    """
+    try:
+        code: int = arguments.run(arguments, config, console)
+    except JobError:
+        raise
+    except Exception as error:
+        if is_disk_full(error):
+            raise JobError(disk_full_text(config)) from None
+        raise
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The command line of all jobs."""
     parser = argparse.ArgumentParser(prog="./spark-submit.sh", description=__doc__)
     jobs = parser.add_subparsers(dest="job", required=True, metavar="JOB")
     for job in JOBS:

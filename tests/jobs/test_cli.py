@@ -76,3 +76,24 @@ def test_an_error_of_a_job_is_one_line_and_exits_1(env, monkeypatch, capsys):
     monkeypatch.setattr(status, "run", fail)
     assert cli.main(["status"]) == 1
     assert capsys.readouterr() == ("", "error: the thing is wrong; do this\n")
+
+
+def test_a_full_disk_is_one_line_and_exits_1(env, monkeypatch, capsys):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(status, "run", fail)
+    assert cli.main(["status"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: a disk is full: now ")
+    assert err.count("\n") == 1
+
+
+def test_what_nobody_foresaw_keeps_its_stack_trace(env, monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(status, "run", fail)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["status"])
