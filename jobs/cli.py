@@ -17,7 +17,7 @@ from rich.console import Console
 
 from jobs import audit, backfill, daily, maintain, replay, rollback, status
 from jobs.config import Config, load_config
-from jobs.disk import disk_full_text, is_disk_full
+from jobs.disk import disk_failure
 from jobs.errors import JobError, UsageError
 
 JOBS = (daily, backfill, replay, maintain, rollback, audit, status)
@@ -52,8 +52,8 @@ def _run(arguments: argparse.Namespace, config: Config, console: Console) -> int
     except JobError:
         raise
     except Exception as error:
-        if is_disk_full(error):
-            raise JobError(disk_full_text(config)) from None
+        if text := disk_failure(error, config):
+            raise JobError(text) from None
         raise
     return code
 

@@ -1,31 +1,46 @@
-"""A full disk: told from other failures, wherever in Spark, Arrow or Delta it was met, and said in one line."""
+"""What a disk does to a job: it is full, or a data file is gone or damaged. Said in one line, wherever it was met."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.config import Config
 
-SECTION = "The disk is full"
-"""Of docs/operations.md."""
+FULL_SECTION = "The disk is full"
+RESTORE_SECTION = "Backup and restore"
+"""Sections of docs/operations.md."""
 
-_TEXTS = ("No space left on device", "Disk quota exceeded")
+_FULL = ("No space left on device", "Disk quota exceeded")
+_LOST = ("No such file or directory", "Could not open Parquet", "magic bytes", "No files found", "FileNotFoundError")
+_DATA_FILE = re.compile(r"""(?:['"]|FileNotFoundError: )([^'"\n]*\.parquet)""")
 
 
-def is_disk_full(error: BaseException | None) -> bool:
-    """Whether an error, or one that it came from, says that a disk or a quota is full; workers' errors arrive as text."""
+def disk_failure(error: BaseException, config: Config) -> str | None:
+    """One line for the operator if the disk is to blame for an error, else None; errors of workers arrive as text."""
+    for text in _texts(error):
+        if any(word in text for word in _FULL):
+            return _full(config)
+        if any(word in text for word in _LOST) and (found := _DATA_FILE.search(text)):
+            return (
+                f"a data file of the lake is gone or damaged: {found[1]}; readers may fail on that day: see docs/operations.md "
+                f"({RESTORE_SECTION})"
+            )
+    return None
+
+
+def _texts(error: BaseException | None) -> Iterator[str]:
+    """Texts of an error and of those that it came from, as the end of a stack trace shows them."""
     while error is not None:
-        if any(text in str(error) for text in _TEXTS):
-            return True
+        yield f"{type(error).__name__}: {error}"
         error = error.__cause__ or error.__context__
-    return False
 
 
-def disk_full_text(config: Config) -> str:
-    """One line for the operator: how much is free where a job writes, and what to do."""
+def _full(config: Config) -> str:
     folders = {
         "the lake": config.lake,
         "Spark's own files": os.environ.get("SPARK_LOCAL_DIRS") or tempfile.gettempdir(),
@@ -33,7 +48,7 @@ def disk_full_text(config: Config) -> str:
     free = ", ".join(f"{folder} ({what}) has {_free(folder)} free" for what, folder in folders.items())
     return (
         f"a disk is full: now {free}; readers still see the last publication: make room as docs/operations.md says "
-        f"({SECTION}), then run again"
+        f"({FULL_SECTION}), then run again"
     )
 
 

@@ -19,6 +19,7 @@ from jobs.rollback import find_publication
 from jobs.schemas import PUBLICATIONS, PUBLISHED
 
 _ROWS = 1000
+_WRONG = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,14 +33,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         connection = connect(Lake(load_config().lake), arguments.publication)
         answer = connection.sql(arguments.query)
+        if answer is not None:
+            answer.show(max_rows=_ROWS, max_width=10_000, max_col_width=200)
     except JobError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
-    except duckdb.Error as error:
+    except _WRONG as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if answer is not None:
-        answer.show(max_rows=_ROWS, max_width=10_000, max_col_width=200)
+    except (duckdb.Error, OSError) as error:
+        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 
@@ -68,6 +70,15 @@ def test_the_command_prints_the_answer_in_utc(published, capsys, monkeypatch):
 def test_what_cannot_be_answered_says_why(published, capsys, arguments, code, words):
     assert sql.main(arguments) == code
     assert capsys.readouterr().err.startswith(words)
+
+
+@pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_bytes(b"no Parquet")])
+def test_a_data_file_that_is_gone_or_damaged_is_one_line(published, capsys, damage):
+    damage(Path(published.uri(VIEWS)) / published.files(VIEWS, version=1)[0].path)
+    assert sql.main(["SELECT max(product) FROM views"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
 
 
 def test_without_a_publication_or_a_lake_it_says_what_to_run(lake, capsys, monkeypatch, tmp_path):
