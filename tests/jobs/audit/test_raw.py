@@ -8,7 +8,7 @@ import json
 
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.audit.raw import View, read_records, views_of
@@ -119,6 +119,7 @@ def test_message_ids_are_text_or_none(given_id, wanted):
     assert views_of(message(message_id=given_id)) == [View(wanted, 0, NOON, "10_001")]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.dictionaries(st.sampled_from(["events", "mpid", "x"]), st.none() | st.text(), min_size=1), max_size=9)
 )
