@@ -1,7 +1,7 @@
 # make run and make test need nothing done before: they install what is missing.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup sample run serve test test-fast test-faults check
+.PHONY: help setup sample run serve test test-fast test-faults bench-ingest check
 MAKEFLAGS += --no-print-directory
 
 # Where `make run` and `make sample` put the sample and its lake.
@@ -32,6 +32,10 @@ test-fast: setup ## the tests that take less than two minutes together
 
 test-faults: setup ## kills, two runs at once, orders of arrival (kills: ROUNDS=6)
 	@CTR_FAULT_ROUNDS=$(or $(ROUNDS),6) scripts/python.sh -m pytest -m faults $(ARGS)
+
+bench-ingest: setup ## measure the ingestion beside its peers, write docs/benchmarks.md (ARGS="--help": its modes)
+	@bench/setup.sh
+	@scripts/python.sh -m bench.ingest $(ARGS)
 
 check: setup ## style, types, lock files, container files
 	@scripts/check.sh

@@ -22,8 +22,9 @@ compile() {
 compile --extra jobs --extra serving --extra dev -o "$out/dev.txt"
 compile --extra jobs -c "$out/dev.txt" -o "$out/jobs.txt"
 compile --extra serving -c "$out/dev.txt" -o "$out/serving.txt"
+compile --extra bench -c "$out/dev.txt" -o "$out/bench.txt"
 if [ "$out" != requirements ]; then
-  for name in dev jobs serving; do
+  for name in dev jobs serving bench; do
     cmp -s "requirements/$name.txt" "$out/$name.txt" || {
       echo "requirements/$name.txt is not what pyproject.toml asks for: run requirements/lock.sh and commit the result" >&2
       exit 1
