@@ -7,8 +7,10 @@ A typed decoder reads only the fields that count. Whatever it does not read as a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import msgspec
+import numpy as np
 
 from jobs.message import END_MS, FIRST_MS, PRODUCT_CHARACTERS, View, open_message, read_events, reject
 from jobs.records import Account, Batch, Fault, Reject, Views
@@ -27,7 +29,7 @@ class _Attributes(msgspec.Struct, gc=False):
 
 class _Data(msgspec.Struct, gc=False):
     event_name: str | None = None
-    time: int | float | str | None = msgspec.field(name="timestamp_unixtime_ms", default=None)
+    time: float | str | None = msgspec.field(name="timestamp_unixtime_ms", default=None)
     attributes: _Attributes | None = msgspec.field(name="custom_attributes", default=None)
 
 
@@ -69,6 +71,31 @@ def decode_typed(text: bytes) -> Typed | None:
 def _plain_number(text: str) -> int | None:
     """The number in ``text`` if it is nothing but some digits."""
     return int(text) if text.isdecimal() and text.isascii() and len(text) < 16 else None
+
+
+def _plain_times(times: Sequence[float | str | None]) -> list[int] | None:
+    """Epoch milliseconds if all are plainly good times (whole numbers so small are exact as floats), else None."""
+    plain: Sequence[float | str | None] = times
+    if set(map(type, times)) != {float}:
+        plain = [_plain_number(time) if isinstance(time, str) else time for time in times]
+        if None in plain:
+            return None
+    values = np.array(plain, np.float64)
+    if values.min() < FIRST_MS or values.max() >= END_MS:
+        return None
+    whole: list[int] = values.astype(np.int64).tolist()
+    return whole
+
+
+def _plain_ids(ids: Sequence[str | int | None]) -> Sequence[str | None] | None:
+    """The ids as text, None for an empty one; None in all for a doubtful one: a 0 may have been written -0."""
+    if int in set(map(type, ids)):
+        if 0 in ids:
+            return None
+        ids = [str(text) if isinstance(text, int) else text for text in ids]
+    if "" in ids:
+        ids = [text or None for text in ids]
+    return cast("Sequence[str | None]", ids)
 
 
 class Collector:
@@ -160,12 +187,43 @@ class Collector:
         self, messages: Sequence[Typed], offsets: Sequence[int], raw_of: Callable[[int], bytes]
     ) -> Iterator[Batch]:
         """Takes messages that the typed decoder has read; ``raw_of(i)`` gives the bytes of the i-th if they are needed."""
-        at = self._plain(messages, offsets, 0)
+        at = len(messages) if self._all_plain(messages, offsets) else self._plain(messages, offsets, 0)
         while at < len(messages):
             yield from self.any_record(raw_of(at), offsets[at])
             at = self._plain(messages, offsets, at + 1)
         if self.full:
             yield self.take()
+
+    def _all_plain(self, messages: Sequence[Typed], offsets: Sequence[int]) -> bool:
+        """Takes messages at once, column by column, if all of them are plainly good; else takes nothing."""
+        try:
+            rows = [
+                (data.attributes.product, data.time, message.message_id, position, offset)  # type: ignore[union-attr]
+                for message, offset in zip(messages, offsets, strict=True)
+                for position, event in enumerate(message.events)  # type: ignore[arg-type]
+                if event.event_type == "custom_event" and (data := event.data).event_name == "product"  # type: ignore[union-attr]
+            ]
+        except (AttributeError, TypeError):  # something is null or missing
+            return False
+        if rows:
+            products, times, ids, positions, starts = zip(*rows, strict=True)
+            milliseconds, texts = _plain_times(times), _plain_ids(ids)
+            if milliseconds is None or texts is None or not self._all_known(products):
+                return False
+            views = self._views
+            views.product += products
+            views.time_ms += milliseconds
+            views.message_id += texts
+            views.position += positions
+            views.offset += starts
+        events = sum([len(message.events or ()) for message in messages])
+        self._count(len(messages), events, len(rows))
+        return True
+
+    def _all_known(self, products: Sequence[str | None]) -> bool:
+        return self._known.issuperset(products) or all(
+            product is not None and self._learn(product) for product in set(products) - self._known
+        )
 
     def _plain(self, messages: Sequence[Typed], offsets: Sequence[int], first: int) -> int:
         """Takes messages from the index ``first`` on, up to one that is not plainly good: the index of that one."""

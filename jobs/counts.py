@@ -43,20 +43,70 @@ def views_once(views: Rows, message_id: pa.ChunkedArray, position: Ints) -> Rows
     """
     if not len(position):
         return views
-    codes = np.concatenate([np.asarray(chunk.indices) for chunk in message_id.dictionary_encode().chunks])
-    key = codes.astype(np.int64) * (int(position.max()) + 1) + position
-    in_order = np.sort(key)
-    doubled = np.unique(in_order[1:][in_order[1:] == in_order[:-1]])
-    if not len(doubled):
+    key = _hashes(message_id)
+    if key is None:
+        key = _codes(message_id)
+        doubled = _doubled(key, position)
+    else:  # equal ids have equal hashes: only views that share one need a look at the ids themselves
+        doubled = _doubled(key, position)
+        suspects = np.flatnonzero(doubled)
+        key[suspects] = _codes(message_id.take(pa.array(suspects)))
+        doubled[suspects] = _doubled(key[suspects], position[suspects])
+    if not doubled.any():
         return views
-    is_copy = np.isin(key, doubled)
-    copies, copy_key = views.take(is_copy), key[is_copy]
-    order = np.lexsort((copies.product, copies.time, copy_key))
+    copies, copy_key, copy_position = views.take(doubled), key[doubled], position[doubled]
+    order = np.lexsort((copies.product, copies.time, copy_position, copy_key))
     first = np.ones(len(order), np.bool_)
-    first[1:] = copy_key[order][1:] != copy_key[order][:-1]
+    first[1:] = (copy_key[order][1:] != copy_key[order][:-1]) | (copy_position[order][1:] != copy_position[order][:-1])
     kept = copies.take(order[first])
-    rest = views.take(~is_copy)
+    rest = views.take(~doubled)
     return Rows(np.concatenate([rest.product, kept.product]), np.concatenate([rest.time, kept.time]))
+
+
+def _codes(message_id: pa.ChunkedArray) -> Ints:
+    """A number for each id, the same for equal ones."""
+    indices = [np.asarray(chunk.indices) for chunk in message_id.dictionary_encode().chunks]
+    return np.concatenate([np.zeros(0, np.int64), *indices]).astype(np.int64)
+
+
+def _hashes(message_id: pa.ChunkedArray) -> Ints | None:
+    """A hash of each id, the same for equal ones; None where ids differ in length.
+
+    Ids are mostly UUIDs. Taking the 36 bytes of millions of them as words is a fifth of the time of looking each up.
+    """
+    parts, length = [], 0
+    for chunk in message_id.chunks:
+        if not len(chunk):
+            continue
+        offsets = np.frombuffer(chunk.buffers()[1], np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
+        length = length or int(offsets[1] - offsets[0])
+        if length < 8 or (np.diff(offsets) != length).any():
+            return None
+        parts.append(_hash_words(chunk.buffers()[2], int(offsets[0]), len(chunk), length))
+    return np.concatenate(parts).view(np.int64) if parts else np.zeros(0, np.int64)
+
+
+def _hash_words(text: pa.Buffer, start: int, count: int, length: int) -> npt.NDArray[np.uint64]:
+    """A hash of each of ``count`` texts of ``length`` bytes that follow one another from ``start`` on."""
+    hashes = np.zeros(count, np.uint64)
+    for at in [*range(0, length - 8, 8), length - 8]:
+        words: npt.NDArray[np.uint64] = np.ndarray(count, "<u8", text, start + at, (length,))
+        hashes = (hashes ^ words) * np.uint64(0x9E3779B97F4A7C15)
+        hashes ^= hashes >> np.uint64(29)
+    return hashes
+
+
+def _doubled(key: Ints, position: Ints) -> npt.NDArray[np.bool_]:
+    """Of which rows there is another with the same key and position; for hashes as keys: perhaps."""
+    mixed = (
+        key * (int(position.max(initial=0)) + 1) + position
+    )  # wraps around: then two may seem the same, never the reverse
+    in_order = np.sort(mixed)
+    again = np.unique(in_order[1:][in_order[1:] == in_order[:-1]])
+    if not len(again):
+        return np.zeros(len(mixed), np.bool_)
+    found: npt.NDArray[np.bool_] = again[np.searchsorted(again, mixed).clip(max=len(again) - 1)] == mixed
+    return found
 
 
 @dataclass

@@ -7,11 +7,11 @@ and the account of each piece. No row crosses to the JVM.
 from __future__ import annotations
 
 import io
-import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import date
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +24,7 @@ from jobs.discover import EventFile, open_file
 from jobs.errors import UnreadableFile
 from jobs.records import Account, Reject, Views
 from jobs.schemas import QUARANTINE, VIEWS
+from jobs.session import run_tasks
 from jobs.tasks import Piece
 
 FLUSH_ROWS = 1_000_000
@@ -33,7 +34,6 @@ FLUSH_RAW_BYTES = 64 << 20
 """The same for the raw text of rejects."""
 
 _BUFFER = 1 << 20
-_RESULT = "kind string, body string"
 
 
 @dataclass(frozen=True)
@@ -72,26 +72,7 @@ def read_events(spark: SparkSession, tasks: list[list[Piece]], reading: Reading)
     Raises:
         AccountError: the counts of a file do not add up.
     """
-    if not tasks:
-        return Read()
-    rows = spark.range(0, len(tasks), 1, len(tasks)).mapInArrow(task_function(tasks, reading), _RESULT).collect()
-    return gather([(row["kind"], json.loads(row["body"])) for row in rows])
-
-
-def task_function(
-    tasks: list[list[Piece]], reading: Reading
-) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The function that a worker runs on the numbers of its tasks."""
-
-    def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for number in batch.column(0).to_pylist():
-                results = list(read_task(tasks[number], reading))
-                yield pa.RecordBatch.from_pydict(
-                    {"kind": [kind for kind, _ in results], "body": [json.dumps(body) for _, body in results]}
-                )
-
-    return run
+    return gather(run_tasks(spark, partial(read_task, reading=reading), tasks))
 
 
 def read_task(pieces: list[Piece], reading: Reading) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -221,7 +202,7 @@ class _Rows:
 def view_rows(views: Views, file: EventFile) -> pa.Table:
     """Rows of the ``views`` table from decoded columns."""
     count = len(views.time_ms)
-    time = pa.array(views.time_ms, pa.timestamp("ms")).cast(pa.timestamp("us"))
+    time = pa.array(views.time_ms, pa.int64()).cast(pa.timestamp("ms")).cast(pa.timestamp("us"))
     return pa.table(
         {
             "date": time.cast(pa.date32()),

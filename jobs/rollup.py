@@ -7,11 +7,11 @@ request (design, section 1: CTR). A task's memory is bounded: a large partition 
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,12 +25,12 @@ from jobs.counts import Counts, Ints, PartitionCounter, Rows, views_once
 from jobs.datafiles import ROW_GROUP, DataFile, DataFileWriter
 from jobs.lake import Lake, Partition
 from jobs.schemas import CTR_DAY, CTR_HOUR, CTR_MINUTE, PURCHASES, ROLLUPS, VIEWS, Table
+from jobs.session import run_tasks
 
 PASS_ROWS = 4_000_000
 """Views with message ids that a task holds at once, some 150 bytes each."""
 
 _GRAINS = {CTR_MINUTE: 1, CTR_HOUR: 60, CTR_DAY: 1440}
-_RESULT = "kind string, body string"
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -75,32 +75,16 @@ def make_rollup_tasks(lake: Lake, partitions: Iterable[Partition]) -> list[Rollu
 def write_rollups(spark: SparkSession, tasks: list[RollupTask], lake: str) -> Rollups:
     """Runs the tasks on Spark; nothing is committed."""
     result = Rollups()
-    if not tasks:
-        return result
-    for row in spark.range(0, len(tasks), 1, len(tasks)).mapInArrow(_task_function(tasks, lake), _RESULT).collect():
-        body = json.loads(row["body"])
-        if row["kind"] == "coverage":
-            cover = _coverage_from_json(body)
-            result.coverage[cover["date"], cover["platform"]] = cover
-        else:
-            result.files[row["kind"]].append(DataFile.from_json(body))
+    for files, coverage in run_tasks(spark, partial(_results, lake=lake), tasks):
+        cover = _coverage_from_json(coverage)
+        result.coverage[cover["date"], cover["platform"]] = cover
+        for name, written in files.items():
+            result.files[name] += written
     return result
 
 
-def _task_function(
-    tasks: list[RollupTask], lake: str
-) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for number in batch.column(0).to_pylist():
-                files, coverage = roll_up(tasks[number], lake)
-                results = [(table, file.to_json()) for table, written in files.items() for file in written]
-                results.append(("coverage", coverage))
-                yield pa.RecordBatch.from_pydict(
-                    {"kind": [kind for kind, _ in results], "body": [json.dumps(body) for _, body in results]}
-                )
-
-    return run
+def _results(task: RollupTask, lake: str) -> list[tuple[dict[str, list[DataFile]], dict[str, Any]]]:
+    return [roll_up(task, lake)]
 
 
 def roll_up(task: RollupTask, lake: str) -> tuple[dict[str, list[DataFile]], dict[str, Any]]:
