@@ -60,6 +60,8 @@ def asking(config: Config, ask: Callable[[], T]) -> T:
     try:
         return ask()
     except (Py4JJavaError, PySparkException) as error:
+        if "org.apache.spark.api.python.PythonException" in str(error):
+            raise  # not the database: a worker
         raise JobError(
             f"the purchase database {shown(config.purchases_url)} cannot be read: {_reason(error)}; "
             "check CTR_PURCHASES_URL, the user and password, and that both tables are loaded (python -m jobs.load_csv)"

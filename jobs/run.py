@@ -84,7 +84,7 @@ class Run:
             record(self.lake, [statement(file, change.number, PLANNED) for file in batch.files], change.number)
             read, purchases = self._read_both(batch, change.number, with_purchases)
             report.add_plan(plan, purchases)
-            if batch.empty and not purchases.changed and not purchases.rejects_changed:
+            if batch.empty and not purchases.changed and not purchases.rejects:
                 report.finish(self.stages)
                 return report
             touched = self._write(batch, read, purchases, change.number)
@@ -116,6 +116,7 @@ class Run:
 
     def _purchases(self, number: int) -> Purchases:
         with self.stages.stage("purchases"):
+            self.spark.sparkContext.setLocalProperty("spark.scheduler.pool", "purchases")  # of this thread
             return read_purchases(self.spark, self.config, self.lake, number, self.day)
 
     def _read(self, batch: Batch, number: int) -> Read:
@@ -134,7 +135,8 @@ class Run:
         with self.stages.stage("commit"):
             kept, gone = self._without_replaced(replaced(batch, read), VIEWS)
             self.lake.commit(VIEWS, number, [*read.views, *kept], gone)
-            self.lake.commit(QUARANTINE, number, [*purchases.quarantine, *purchases.unsettled], purchases.settled)
+            items = purchases.rejects
+            self.lake.commit(QUARANTINE, number, [*items.new, *items.rest], items.removes)
             # Only now: a data file may hold order items that are settled and records of a file that is replaced.
             rejects, old_rejects = self._without_replaced(replaced(batch, read), QUARANTINE)
             self.lake.commit(QUARANTINE, number, [*read.quarantine, *rejects], old_rejects)

@@ -14,6 +14,7 @@ from jobs.errors import JobError
 from jobs.lake import Lake
 from jobs.purchases import classify, read_purchases
 from jobs.schemas import PURCHASES, QUARANTINE
+from jobs.settle import Settled
 from tests.jobs.lakes import add, reject
 from tests.rows import at
 
@@ -53,7 +54,7 @@ class Shop:
         self.batch += 1
         found = read_purchases(spark, self.config(**settings), self.lake, self.batch, TODAY)
         self.lake.commit(PURCHASES, self.batch, found.adds, found.removes)
-        self.lake.commit(QUARANTINE, self.batch, [*found.quarantine, *found.unsettled], found.settled)
+        self.lake.commit(QUARANTINE, self.batch, [*found.rejects.new, *found.rejects.rest], found.rejects.removes)
         return found
 
     def rows(self):
@@ -167,7 +168,7 @@ def test_rows_that_cannot_be_used_are_quarantined_once(spark, shop):
         ("product_missing", "order 1, item 11"),
     ]
     assert b'"order_date":"01/02/2016"' in next(row["raw"] for row in rejects if row["detail"] == "order 2, item 20")
-    assert shop.read(spark).quarantine == []
+    assert not shop.read(spark).rejects
 
 
 def rejected(shop):
@@ -183,9 +184,9 @@ def test_a_rejected_item_leaves_the_quarantine_when_its_row_became_good(spark, s
     shop.run("update order_items set code_color = 'c' where id = 21")
     found = shop.read(spark)
     assert rejected(shop) == [("product_missing", "order 2, item 20"), ("stray_text", None), ("stray_text", None)]
-    assert found.quarantine == []
+    assert found.rejects.new == []
     found = shop.read(spark)
-    assert (found.quarantine, found.settled, found.unsettled) == ([], [], [])
+    assert found.rejects == Settled()
     shop.run("delete from order_items")
     shop.read(spark)
     assert rejected(shop) == [("stray_text", None), ("stray_text", None)]
