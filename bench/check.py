@@ -39,7 +39,7 @@ def counted(source: str) -> tuple[Counted, dict[Day, int]]:
         connection.execute(f"CREATE TABLE cells AS {source}")
         row = connection.execute(
             "SELECT sum(views)::BIGINT, count(DISTINCT (platform, product, minute)), count(*), "
-            "bit_xor(hash(platform::VARCHAR, product::VARCHAR, minute::BIGINT, views::BIGINT)) FROM cells"
+            "bit_xor(hash(concat_ws(chr(0), platform, product, minute::BIGINT, views::BIGINT))) FROM cells"
         ).fetchone()
         assert row is not None  # an aggregate gives one row
         views, cells, rows, digest = row
