@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--mode", choices=tuple(MODES), default="race", help="what is measured (default %(default)s)")
     add("--rounds", type=_count, default=3, metavar="N", help="how often each is run (default %(default)s)")
-    add("--bytes", type=_size, default="4g", metavar="SIZE", help="size of the day of events (default %(default)s)")
+    add("--bytes", type=_size, default="10g", metavar="SIZE", help="size of the day of events (default %(default)s)")
     add("--data", type=Path, metavar="FOLDER", help="a clean sample that is there already, instead of --bytes")
     add("--peers", type=_peers, default=tuple(race.PEERS), metavar="A,B", help=f"of {', '.join(race.PEERS)}")
     add("--sizes", type=_sizes, default=("1g", "10g"), metavar="A,B", help="days of mode sizes (default 1g,10g)")

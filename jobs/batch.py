@@ -68,16 +68,16 @@ def decode_typed(text: bytes) -> Typed | None:
         return None
 
 
-def _plain_number(text: str) -> int | None:
+def _plain_number(text: str | None) -> int | None:
     """The number in ``text`` if it is nothing but some digits."""
-    return int(text) if text.isdecimal() and text.isascii() and len(text) < 16 else None
+    return int(text) if text is not None and text.isdecimal() and text.isascii() and len(text) < 16 else None
 
 
 def _plain_times(times: Sequence[float | str | None]) -> list[int] | None:
     """Epoch milliseconds if all are plainly good times (whole numbers so small are exact as floats), else None."""
     plain: Sequence[float | str | None] = times
     if set(map(type, times)) != {float}:
-        plain = [_plain_number(time) if isinstance(time, str) else time for time in times]
+        plain = [time if isinstance(time, float) else _plain_number(time) for time in times]
         if None in plain:
             return None
     values = np.array(plain, np.float64)

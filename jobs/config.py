@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from jobs.errors import UsageError
+from jobs.schemas import PLATFORMS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,8 +23,6 @@ else:
 
 ROOT = Path(__file__).resolve().parent.parent
 """The project folder: relative paths in ``conf/ctr.toml`` start here."""
-
-PLATFORMS = ("Android", "MobileWeb", "iOS")
 
 LIMITS = ("quarantined", "few_views", "purchases_without_views", "ctr_above_1")
 """Data-quality limits (``jobs.quality``)."""

@@ -18,8 +18,8 @@ from typing import BinaryIO
 
 import xxhash
 
-from jobs.config import PLATFORMS
 from jobs.errors import JobError, UnreadableFile
+from jobs.schemas import PLATFORMS
 
 MEMBER = "!"
 """Stands between an archive's path and the name of a member in it."""

@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from pyspark.sql import SparkSession
 
 from jobs.checksum import HashingReader, combine
 from jobs.datafiles import DataFile, write_partitions
@@ -24,8 +23,11 @@ from jobs.discover import EventFile, open_file
 from jobs.errors import UnreadableFile
 from jobs.records import Account, Reject, Views
 from jobs.schemas import QUARANTINE, VIEWS
-from jobs.session import run_tasks
 from jobs.tasks import Piece
+from jobs.workers import run_tasks
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 FLUSH_ROWS = 1_000_000
 """Rows that a task holds before it writes them: bounds its memory whatever the size of a file."""

@@ -12,20 +12,22 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyspark.sql import SparkSession
 
 from jobs.counts import Counts, Ints, PartitionCounter, Rows, views_once
 from jobs.datafiles import ROW_GROUP, DataFile, DataFileWriter
 from jobs.lake import Lake, Partition
 from jobs.schemas import CTR_DAY, CTR_HOUR, CTR_MINUTE, PURCHASES, ROLLUPS, VIEWS, Table
-from jobs.session import run_tasks
+from jobs.workers import run_tasks
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 PASS_ROWS = 4_000_000
 """Views with message ids that a task holds at once, some 150 bytes each."""

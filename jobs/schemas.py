@@ -11,6 +11,9 @@ import pyarrow as pa
 
 TIME = pa.timestamp("us", tz="UTC")
 
+PLATFORMS = ("Android", "MobileWeb", "iOS")
+"""The platforms, each the name of a folder of event files in any case."""
+
 PARTITION = ("date", "platform")
 """Partition columns of every large table: the UTC day and the platform."""
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
@@ -15,9 +14,6 @@ from jobs.datafiles import DataFile
 from jobs.lake import Lake
 from jobs.progress import Stages
 from jobs.schemas import Table
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
 
 
 @contextmanager
@@ -43,11 +39,3 @@ def read_files(spark: SparkSession, lake: Lake, table: Table, files: Iterable[Da
     if not paths:
         return spark.createDataFrame([], schema)
     return spark.read.schema(schema).option("basePath", root).parquet(*paths).select(table.columns)
-
-
-def run_tasks(spark: SparkSession, function: Callable[[Task], Iterable[Result]], tasks: list[Task]) -> list[Result]:
-    """What a function gives for each of the tasks, of which a worker is sent its own only; in the order of the tasks.
-
-    No rows but small results cross to the JVM, so neither a query plan nor its compilation is needed (a second of a cold start).
-    """
-    return spark.sparkContext.parallelize(tasks, len(tasks)).flatMap(function).collect() if tasks else []

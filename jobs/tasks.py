@@ -34,17 +34,18 @@ def size_of_tasks(total: int, cores: int, most: int) -> int:
 
 
 def make_tasks(root: str, files: Iterable[EventFile], task_bytes: int) -> list[list[Piece]]:
-    """Pieces for each task, about ``task_bytes`` a task; tasks that cannot be cut and are long come first."""
+    """Pieces for each task, about ``task_bytes`` a task; what cannot be cut may be longer, and the longest come first."""
     pieces = [piece for file in files for piece in _pieces(root, file, task_bytes)]
     tasks = list(_pack(pieces, task_bytes))
     return sorted(tasks, key=lambda task: -sum(piece.end - piece.start for piece in task))
 
 
 def _pieces(root: str, file: EventFile, task_bytes: int) -> Iterator[Piece]:
-    step = max(task_bytes // LEAF, 1) * LEAF
-    if file.size <= step or not _splittable(root, file):
+    count = (2 * file.size + task_bytes) // (2 * task_bytes)  # rounded: no small piece is left over
+    if count <= 1 or file.size <= LEAF or not _splittable(root, file):
         yield Piece(file, 0, max(file.size, 0), whole=True)
         return
+    step = -(-file.size // (count * LEAF)) * LEAF
     for start in range(0, file.size, step):
         yield Piece(file, start, min(start + step, file.size), whole=False)
 
@@ -65,7 +66,7 @@ def _pack(pieces: list[Piece], task_bytes: int) -> Iterator[list[Piece]]:
     filled = 0
     for piece in sorted(pieces, key=lambda piece: (piece.file.path, piece.start)):
         size = piece.end - piece.start
-        if task and (filled + size > task_bytes or len(task) >= _FILES_A_TASK):
+        if task and (filled + size // 2 > task_bytes or len(task) >= _FILES_A_TASK):
             yield task
             task, filled = [], 0
         task.append(piece)

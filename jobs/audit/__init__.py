@@ -23,7 +23,6 @@ from rich.console import Console
 from jobs.arguments import day
 from jobs.audit.cells import Period, choose_cells
 from jobs.audit.findings import Findings
-from jobs.audit.orders import count_purchases
 from jobs.audit.views import count_views, find_files
 from jobs.config import Config
 from jobs.database import check_sqlite_file
@@ -73,6 +72,8 @@ def audit(config: Config, period: Period, sample: int, seed: int, console: Conso
     Raises:
         JobError: there is nothing to check, or not one cell could be checked.
     """
+    from jobs.audit.orders import count_purchases  # with SQLAlchemy, half a second that no other job has to wait
+
     lake = Lake(config.lake)
     publication = newest_publication(lake) if lake.exists() else None
     if publication is None:

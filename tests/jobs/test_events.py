@@ -128,7 +128,7 @@ def test_a_large_file_of_lines_is_read_in_pieces_with_the_account_and_checksum_o
     content = b"".join(lines(message(message_id=str(n), pad="x" * 1000)) for n in range(30_000))
     place.put("iOS/big", content)
     tasks = place.tasks(LEAF)
-    assert len(tasks) == -(-len(content) // LEAF) > 1
+    assert len(tasks) == 2
     read = place.read(LEAF)
     [result] = read.files.values()
     assert (result.account.records, result.account.views, result.account.bytes) == (30_000, 30_000, len(content))
@@ -165,9 +165,22 @@ def test_a_small_load_is_spread_over_the_cores_and_a_large_one_cut_by_the_settin
     assert size_of_tasks(10 << 30, 2, 128 << 20) == 128 << 20
 
 
+@pytest.mark.parametrize(
+    ("leaves", "pieces"), [(1.2, [1.2]), (2.8, [2.8]), (3.2, [2, 1.2]), (10, [2] * 5), (9, [3, 3, 3])]
+)
+def test_a_file_is_cut_into_pieces_of_about_the_same_size(place, leaves, pieces):
+    line = lines(message(pad="x" * 1000))
+    place.put("iOS/big", line * (int(leaves * LEAF) // len(line)))
+    found = [piece for task in place.tasks(2 * LEAF) for piece in task]
+    found.sort(key=lambda piece: piece.start)
+    assert [round((piece.end - piece.start) / LEAF, 1) for piece in found] == pieces
+    assert [piece.end for piece in found[:-1]] == [piece.start for piece in found[1:]]
+    assert all(piece.whole == (len(pieces) == 1) for piece in found)
+
+
 def test_tasks_hold_about_task_bytes_and_many_small_files(place):
     for number in range(10):
         place.put(f"iOS/{number}", b"x" * 100)
     tasks = place.tasks(task_bytes=350)
-    assert sorted(len(task) for task in tasks) == [1, 3, 3, 3]
+    assert sorted(len(task) for task in tasks) == [2, 4, 4]
     assert all(piece == Piece(piece.file, 0, 100, whole=True) for task in tasks for piece in task)
