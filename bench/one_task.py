@@ -16,15 +16,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.batch import DECODER
 from jobs.checksum import HashingReader
 from jobs.config import Config
 from jobs.datafiles import write_partitions
-from jobs.decode import decode
+from jobs.decoding.collect import DECODER
+from jobs.decoding.decode import decode
+from jobs.decoding.records import Account, Views
 from jobs.discover import list_events, open_file
 from jobs.events import Reading, read_task, view_rows
 from jobs.lake import Lake
-from jobs.records import Account, Views
 from jobs.rollup import RollupTask, count_partition, make_rollup_tasks, roll_up
 from jobs.schemas import VIEWS
 from jobs.tasks import Piece, make_tasks, size_of_tasks

@@ -3,10 +3,10 @@
 The path of the data, module by module:
 
     discover -> ledger -> plan -> tasks      which files are new, and who reads what
-    decode -> events                         bytes to rows of ``views`` and ``quarantine``, with an account of every record
-    database -> purchases                    order items of the platforms, compared with what the lake holds
+    decoding -> events                       bytes to rows of ``views`` and ``quarantine``, with an account of every record
+    database -> purchases -> compare         order items of the platforms, compared with what the lake holds
     rollup                                   ``ctr_minute``, ``ctr_hour``, ``ctr_day`` of the touched (date, platform)
-    quarantine -> retry -> replay            what could not be used, tried again after a fix
+    quarantine -> replay                     what could not be used, tried again after a fix
     publish                                  one row that names one version of every table: only now readers see it
 
 ``run`` walks this path once a batch, ``cli`` starts it, ``report`` says what happened. ``schemas`` declares the tables,

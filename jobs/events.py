@@ -18,10 +18,10 @@ import pyarrow as pa
 
 from jobs.checksum import HashingReader, combine
 from jobs.datafiles import DataFile, write_partitions
-from jobs.decode import decode
+from jobs.decoding.decode import decode
+from jobs.decoding.records import Account, Reject, Views
 from jobs.discover import EventFile, open_file
 from jobs.errors import UnreadableFile
-from jobs.records import Account, Reject, Views
 from jobs.schemas import QUARANTINE, VIEWS
 from jobs.tasks import Piece
 from jobs.workers import run_tasks

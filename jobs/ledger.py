@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.decoding.records import Account
 from jobs.discover import MEMBER, EventFile
 from jobs.lake import Lake
-from jobs.records import Account
 from jobs.schemas import FILES, QUARANTINE, Table
 
 PLANNED = "planned"

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.config import Config
+from jobs.decoding.records import Account
 from jobs.lake import Lake, Partition
-from jobs.records import Account
 from jobs.schemas import COVERAGE, CTR_DAY
 
 _WEEK = timedelta(days=7)

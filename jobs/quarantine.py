@@ -1,7 +1,7 @@
 """The table ``quarantine`` row group by row group: which rows are asked for, files without some of them, and counts.
 
-A row group holds some 64 MB of raw text at most (``jobs.events``, ``jobs.merge``): so much is in memory at once, whatever the
-table holds.
+A row group holds some 64 MB of raw text at most (``jobs.events``, ``jobs.maintain.merge``): so much is in memory at once,
+whatever the table holds.
 """
 
 from __future__ import annotations

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from jobs.config import Config
+from jobs.decoding.records import Account
 from jobs.events import Read
 from jobs.lake import Partition
 from jobs.plan import Batch, Plan
 from jobs.progress import Stages
 from jobs.purchases import Purchases
 from jobs.quality import Finding, by_age
-from jobs.records import Account
 
 OK, QUALITY = 0, 3
 _SHOWN = 5

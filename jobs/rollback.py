@@ -13,9 +13,9 @@ from jobs.change import changing
 from jobs.config import Config
 from jobs.discover import MEMBER, list_events
 from jobs.errors import JobError, UsageError
-from jobs.kept import Row, all_publications, files_of
 from jobs.lake import Lake
 from jobs.ledger import LOADED, newest_statements
+from jobs.maintain.kept import Row, all_publications, files_of
 from jobs.publish import publish
 from jobs.schemas import FILES, PUBLISHED, Table
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from jobs.checksum import LEAF
-from jobs.decode import splittable
+from jobs.decoding.decode import splittable
 from jobs.discover import EventFile, open_file
 from jobs.errors import UnreadableFile
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from jobs.decoding.records import Reason
 from jobs.purchases import REASONS
-from jobs.records import Reason
 from jobs.schemas import TABLES
 from tests.conftest import ROOT
 

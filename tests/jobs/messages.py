@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.decode import Account, Reject, decode
+from jobs.decoding.decode import Account, Reject, decode
 
 T = 1_515_546_904_352
 UNSET = object()

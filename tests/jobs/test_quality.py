@@ -9,9 +9,9 @@ import pytest
 
 from jobs.config import Config
 from jobs.datafiles import write_partitions
+from jobs.decoding.records import Account
 from jobs.lake import Lake, rows_of
 from jobs.quality import by_age, check_quality
-from jobs.records import Account
 from jobs.schemas import COVERAGE, CTR_DAY
 from tests.rows import at
 

@@ -13,9 +13,9 @@ from rich.console import Console
 from jobs import rollback
 from jobs.config import Config
 from jobs.errors import JobError, UsageError
-from jobs.kept import all_publications
 from jobs.lake import Lake
 from jobs.maintain import maintain
+from jobs.maintain.kept import all_publications
 from jobs.progress import Stages
 from jobs.publish import newest_publication, recover
 from jobs.schemas import CTR_DAY, FILES, PUBLISHED, QUARANTINE, VIEWS
