@@ -2,7 +2,7 @@
 
 A task takes one (date, platform), counts it (``jobs.counts``) and writes its three files, all outside the JVM: measured, that is
 several times as fast as a shuffle of message ids. Only integer counts are kept; a rate is made from their sums by whoever answers a
-request (design, section 1: CTR). A task's memory is bounded: a large partition is counted in passes over message ids.
+request (design, section 1: CTR). A task's memory is 9 bytes a view of its partition, and bounded beyond that.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.counts import Counts, Ints, PartitionCounter, Rows, views_once
+from jobs.counts import Counts, Ints, PartitionCounter, Rows, is_among, repeated, view_keys, views_once
 from jobs.datafiles import ROW_GROUP, DataFile, DataFileWriter
 from jobs.lake import Lake, Partition
 from jobs.schemas import CTR_DAY, CTR_HOUR, CTR_MINUTE, PURCHASES, ROLLUPS, VIEWS, Table
@@ -29,8 +29,8 @@ from jobs.workers import run_tasks
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-PASS_ROWS = 4_000_000
-"""Views with message ids that a task holds at once, some 150 bytes each."""
+PASS_ROWS = 1_000_000
+"""Views of which a task holds all columns at once, some 150 bytes each; of all others it holds a hash, 8 bytes."""
 
 _GRAINS = {CTR_MINUTE: 1, CTR_HOUR: 60, CTR_DAY: 1440}
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -99,73 +99,77 @@ def roll_up(task: RollupTask, lake: str) -> tuple[dict[str, list[DataFile]], dic
 
 
 def count_partition(task: RollupTask, products: pa.Array) -> PartitionCounter:
-    """The counts of a partition, in as many passes over its message ids as its size asks for."""
+    """The counts of a partition. Most views have no copy, which a hash of message id and position shows: they count at once.
+
+    The ids themselves are looked at only for views whose hash comes again, a bounded number at a time.
+    """
     counter = PartitionCounter()
-    passes = max(1, -(-task.view_rows // PASS_ROWS))
-    for number in range(passes):
-        named = _Named()
-        for rows in _row_groups(task.views, ["product", "time", "message_id", "position"]):
-            has_id = rows["message_id"].is_valid()
-            if number == 0:
-                counter.add_views(_rows(rows.filter(pc.invert(has_id)), products))
-            named.add(rows.filter(_in_pass(rows["message_id"], number, passes) if passes > 1 else has_id), products)
-        counter.add_views(named.once())
-    for rows in _row_groups(task.purchases, ["product", "time"]):
-        counter.add_purchases(_rows(rows, products))
+    groups = list(_row_groups(task.views))
+    keys = [_keys(group) for group in groups]
+    again = repeated([key[has_id] for key, has_id in keys])
+    suspects = [has_id & is_among(key, again) for key, has_id in keys]
+    for group, suspect in zip(groups, suspects, strict=True):
+        counter.add_views(_rows(group.read("product", "time"), products).take(~suspect))
+    passes = -(-sum(int(suspect.sum()) for suspect in suspects) // PASS_ROWS)
+    for part in np.array_split(again, min(passes, len(again))) if passes else []:
+        counter.add_views(_once(groups, [has_id & is_among(key, part) for key, has_id in keys], products))
+    for group in _row_groups(task.purchases):
+        counter.add_purchases(_rows(group.read("product", "time"), products))
     return counter
 
 
-class _Named:
-    """Views with message ids of one pass."""
+@dataclass(frozen=True)
+class _Group:
+    """A row group of a data file."""
 
-    def __init__(self) -> None:
-        self._parts: list[Rows] = []
-        self._ids: list[pa.Array] = []
-        self._positions: list[Ints] = []
+    path: str
+    number: int
 
-    def add(self, rows: pa.Table, products: pa.Array) -> None:
-        self._parts.append(_rows(rows, products))
-        self._ids += rows["message_id"].chunks
-        self._positions.append(rows["position"].to_numpy().astype(np.int64))
-
-    def once(self) -> Rows:
-        if not self._parts:
-            return Rows(np.zeros(0, np.int64), np.zeros(0, np.int64))
-        views = Rows(
-            np.concatenate([part.product for part in self._parts]), np.concatenate([part.time for part in self._parts])
-        )
-        return views_once(views, pa.chunked_array(self._ids, pa.string()), np.concatenate(self._positions))
+    def read(self, *columns: str) -> pa.Table:
+        return pq.ParquetFile(self.path, read_dictionary=["product"]).read_row_group(self.number, columns=list(columns))
 
 
-def _in_pass(message_id: pa.ChunkedArray, number: int, passes: int) -> pa.Array:
-    """Which rows belong to a pass: equal ids always fall into the same one; NULL belongs to none."""
-    return pa.array(_pass_of(message_id, passes) == number) if len(message_id) else pa.array([], pa.bool_())
+def _row_groups(paths: Iterable[str]) -> Iterator[_Group]:
+    for path in paths:
+        for number in range(pq.read_metadata(path).num_row_groups):
+            yield _Group(path, number)
 
 
-def _pass_of(message_id: pa.ChunkedArray, passes: int) -> npt.NDArray[np.int64]:
-    """The pass of each id, from its last bytes, where ids differ most; -1 for NULL."""
-    tail = pc.binary_slice(message_id.combine_chunks().cast(pa.binary()), -4, None)
-    padded = pc.fill_null(pc.binary_join_element_wise(pa.scalar(b"\0\0\0\0"), tail, b""), b"\0\0\0\0")
-    last = pc.binary_slice(padded, -4, None).cast(pa.binary(4))
-    sums = np.frombuffer(last.buffers()[1], np.uint32, len(last), last.offset * 4).astype(np.int64)
-    valid: npt.NDArray[np.bool_] = message_id.is_valid().to_numpy()
-    mixed = (sums * 2_654_435_761) % (1 << 32) >> 7
-    return np.where(valid, mixed % passes, -1)
+def _keys(group: _Group) -> tuple[Ints, npt.NDArray[np.bool_]]:
+    """The key of each view of a row group, and which of them have a message id; the others have no meaningful key."""
+    rows = group.read("message_id", "position")
+    has_id: npt.NDArray[np.bool_] = rows["message_id"].is_valid().to_numpy()
+    keys = np.zeros(rows.num_rows, np.int64)
+    keys[has_id] = view_keys(_one_chunk(rows["message_id"].drop_null()), rows["position"].to_numpy()[has_id])
+    return keys, has_id
+
+
+def _once(groups: list[_Group], chosen: list[npt.NDArray[np.bool_]], products: pa.Array) -> Rows:
+    """The chosen views, which have a message id, each once."""
+    parts: list[Rows] = []
+    ids: list[pa.Array] = []
+    positions: list[Ints] = []
+    for group, mask in zip(groups, chosen, strict=True):
+        if mask.any():
+            rows = group.read("product", "time", "message_id", "position").filter(pa.array(mask))
+            parts.append(_rows(rows, products))
+            ids += rows["message_id"].chunks
+            positions.append(rows["position"].to_numpy().astype(np.int64))
+    views = Rows(np.concatenate([part.product for part in parts]), np.concatenate([part.time for part in parts]))
+    return views_once(views, pa.chunked_array(ids, pa.string()), np.concatenate(positions))
+
+
+def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks or [pa.array([], column.type)])
 
 
 def _distinct_products(paths: list[str]) -> pa.Array:
     """The products of a partition, in the byte order of UTF-8."""
     found = pa.array([], pa.string())
-    for rows in _row_groups(paths, ["product"]):
-        found = pa.chunked_array([found, *(chunk.dictionary for chunk in rows["product"].chunks)]).unique()
+    for group in _row_groups(paths):
+        chunks = group.read("product")["product"].chunks
+        found = pa.chunked_array([found, *(chunk.dictionary for chunk in chunks)]).unique()
     return found.take(pc.array_sort_indices(found))
-
-
-def _row_groups(paths: Iterable[str], columns: list[str]) -> Iterator[pa.Table]:
-    for path in paths:
-        file = pq.ParquetFile(path, read_dictionary=["product"])
-        for group in range(file.num_row_groups):
-            yield file.read_row_group(group, columns=columns)
 
 
 def _rows(rows: pa.Table, products: pa.Array) -> Rows:

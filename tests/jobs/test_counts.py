@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import date
-from unittest import mock
 
 import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-import jobs.counts
-from jobs.counts import MINUTES, Counts, PartitionCounter, Rows, views_once
+from jobs.counts import MINUTES, Counts, PartitionCounter, Rows, is_among, repeated, view_keys, views_once
 from tests.rows import at
 
 DAY = date(2016, 2, 1)
@@ -72,10 +70,14 @@ def test_of_differing_copies_the_smallest_time_then_product_counts():
     assert once([(0, 8, "m", 0), (1, 7, "m", 0), (0, 7, "m", 0)]) == [(7, 0)]
 
 
-@given(VIEWS)
-def test_ids_with_the_same_hash_are_still_different_ids(views):
-    with mock.patch.object(jobs.counts, "_hash_words", lambda text, start, count, length: np.zeros(count, np.uint64)):
-        assert once(views) == plainly_once(views)
+@given(st.lists(st.tuples(st.text(max_size=20), st.integers(0, 3)), max_size=30), st.integers(0, 30))
+def test_copies_have_the_same_key_and_other_views_mostly_another(views, cut):
+    ids, positions = pa.array(["cut off", *(text for text, _ in views)]).slice(1), [position for _, position in views]
+    keys = view_keys(ids, np.array(positions, np.int64)).tolist()
+    assert len(set(zip(views, keys, strict=True))) == len(set(views)) == len(set(keys))
+    again = repeated([np.array(part, np.int64) for part in (keys[:cut], keys[cut:])])
+    assert again.tolist() == sorted(key for key, count in Counter(keys).items() if count > 1)
+    assert is_among(np.array(keys, np.int64), again).tolist() == [keys.count(key) > 1 for key in keys]
 
 
 @given(VIEWS, st.randoms())

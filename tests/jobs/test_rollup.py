@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jobs import rollup
 from jobs.datafiles import write_partitions
@@ -149,6 +153,39 @@ def test_many_passes_give_the_same_counts_as_one(place, monkeypatch):
     one = place.rolled()
     monkeypatch.setattr(rollup, "PASS_ROWS", 40)
     assert place.rolled() == one
+    monkeypatch.setattr(rollup, "view_keys", lambda ids, position: np.zeros(len(ids), np.int64))
+    assert place.rolled() == one
+
+
+VIEW = st.builds(
+    view,
+    st.sampled_from("abc"),
+    st.sampled_from(["2016-02-01 00:00:00", "2016-02-01 12:00:01", "2016-02-01 12:00:02.5", "2016-02-01 23:59:59.999"]),
+    st.sampled_from([None, "", "1", "22", f"{1:036d}", f"{2:036d}"]),
+    st.integers(0, 1),
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.lists(VIEW, min_size=1, max_size=8), min_size=1, max_size=3))
+def test_any_views_in_any_files_are_counted_as_the_rule_says(tmp_path_factory, files):
+    place = Place(tmp_path_factory.mktemp("lake"))
+    for rows in files:
+        place.put(VIEWS, *rows)
+    rows = [row for file in files for row in file]
+    copies = {}
+    for row in rows:
+        if row["message_id"] is not None:
+            found = row["time"], row["product"]
+            key = row["message_id"], row["position"]
+            copies[key] = min(copies.get(key, found), found)
+    counted = [*copies.values(), *((row["time"], row["product"]) for row in rows if row["message_id"] is None)]
+    rolled, coverage = place.rolled()
+    cells = Counter((product, f"{time:%H:%M}") for time, product in counted)
+    assert rolled["ctr_minute"] == sorted((*cell, count, 0) for cell, count in cells.items())
+    ends = rollup._coverage_from_json(coverage)
+    times = [time for time, _ in counted]
+    assert (ends["views"], ends["first_view"], ends["last_view"]) == (len(counted), min(times), max(times))
 
 
 def test_a_task_for_each_partition_that_has_rows_the_largest_first(place):
