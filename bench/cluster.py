@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -29,8 +29,8 @@ class Cluster:
 
 
 @contextmanager
-def standalone(workers: int, folder: Path) -> Iterator[Cluster]:
-    """A master and some workers with one core each, on loopback; ended at the end.
+def standalone(workers: int, folder: Path, prefix: Sequence[str] = ()) -> Iterator[Cluster]:
+    """A master and some workers with one core each, on loopback; ended at the end. ``prefix`` starts each command.
 
     Raises:
         BenchError: they do not come up; their words are in ``folder``.
@@ -40,23 +40,23 @@ def standalone(workers: int, folder: Path) -> Iterator[Cluster]:
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         master = ["master.Master", "--host", "127.0.0.1", "--port", str(port), "--webui-port", str(page)]
-        pids = [stack.enter_context(_process(folder, "master", *master))]
+        pids = [stack.enter_context(_process(folder, "master", prefix, *master))]
         _wait(page, 0, folder)
         for number in range(workers):
             options = ["--host", "127.0.0.1", "--cores", "1", "--memory", "2g", "--work-dir", str(folder / "work")]
             options += ["--webui-port", str(_free_port()), url]
-            pids.append(stack.enter_context(_process(folder, f"worker-{number}", "worker.Worker", *options)))
+            pids.append(stack.enter_context(_process(folder, f"worker-{number}", prefix, "worker.Worker", *options)))
         _wait(page, workers, folder)
         yield Cluster(url, tuple(pids))
 
 
 @contextmanager
-def _process(folder: Path, name: str, main: str, *options: str) -> Iterator[int]:
+def _process(folder: Path, name: str, prefix: Sequence[str], main: str, *options: str) -> Iterator[int]:
     spec = find_spec("pyspark")
     assert spec is not None  # the product needs it
     assert spec.origin is not None
     home = Path(spec.origin).parent
-    command = [str(home / "bin" / "spark-class"), f"org.apache.spark.deploy.{main}", *options]
+    command = [*prefix, str(home / "bin" / "spark-class"), f"org.apache.spark.deploy.{main}", *options]
     settings = environment(SPARK_HOME=str(home), PYSPARK_PYTHON=sys.executable)
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(command, env=settings, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

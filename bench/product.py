@@ -51,15 +51,21 @@ def paths(events: Path, lake: Path, purchases_url: str) -> dict[str, str]:
 
 
 def daily(
-    events: Path, lake: Path, purchases_url: str, log: Path, options: Sequence[str] = (), beside: Sequence[int] = ()
+    events: Path,
+    lake: Path,
+    purchases_url: str,
+    log: Path,
+    options: Sequence[str] = (),
+    beside: Sequence[int] = (),
+    prefix: Sequence[str] = (),
 ) -> Night:
-    """One run of ``./spark-submit.sh [options] daily``.
+    """One run of ``[prefix] ./spark-submit.sh [options] daily``.
 
     Raises:
         BenchError: it did not end with exit code 0.
     """
     before = published(lake)
-    command = [str(ROOT / "spark-submit.sh"), *options, "daily"]
+    command = [*prefix, str(ROOT / "spark-submit.sh"), *options, "daily"]
     measured = measure(command, env=environment(**paths(events, lake, purchases_url)), log=log, beside=beside)
     after = published(lake)
     if after is None or (before is not None and after["publication"] == before["publication"]):
