@@ -13,6 +13,7 @@ from datetime import date
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, write_deltalake
 from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
@@ -24,6 +25,9 @@ from jobs.schemas import PUBLISHED, TABLES, Table
 
 Partition = tuple[date, str]
 """The UTC day and the platform."""
+
+_ACTION = ["path", "size_bytes", "num_records", "partition.date", "partition.platform"]
+"""What a data file is known by in the log of a table partitioned by date and platform."""
 
 _KEEP_LOGS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 """Delta would drop logs after 30 days, those of the newest publication among them; ``maintain`` knows which are needed."""
@@ -87,9 +91,12 @@ class Lake:
         self, table: Table, partitions: Iterable[Partition] | None = None, version: int | None = None
     ) -> list[DataFile]:
         """The data files of a version of the table (default: its newest), of these partitions or of all."""
-        actions = pa.table(self.open(table, version).get_add_actions(flatten=True)).to_pylist()
+        actions = pa.table(self.open(table, version).get_add_actions(flatten=True)).select(_ACTION)
         wanted = None if partitions is None else set(partitions)
-        found = [_data_file(action) for action in actions]
+        if wanted is not None:  # before rows become objects: a long history has many files
+            days = pa.array({day for day, _ in wanted}, actions["partition.date"].type)
+            actions = actions.filter(pc.is_in(actions["partition.date"], value_set=days))
+        found = [_data_file(action) for action in actions.to_pylist()]
         return [file for file in found if wanted is None or (file.date, file.platform) in wanted]
 
     def commit(self, table: Table, batch: int, adds: Iterable[DataFile] = (), removes: Iterable[DataFile] = ()) -> None:

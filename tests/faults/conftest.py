@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from jobs.publish import publish
 from tests.faults.scenario import Night, Rows, copy_of, first_night, second_night, tables
 from tests.faults.steps import acting
 
 ONE_BATCH = 1 << 30
 """Bytes: both nights fit in one batch."""
+
+MOST_PUBLICATIONS = 150
+"""In one test; the longest needs some 60."""
 
 
 @dataclass(frozen=True)
@@ -41,3 +45,16 @@ def uncut(spark, tmp_path_factory):
         second.run(spark, root / "lake2", batch_bytes=ONE_BATCH)
     lakes = (root / "lake1", root / "lake2")
     return Uncut((first, second), lakes, (tables(lakes[0]), tables(lakes[1])), steps)
+
+
+@pytest.fixture(autouse=True)
+def no_run_without_end(monkeypatch):
+    """A run that publishes and publishes fails its test instead of hanging it."""
+    published = []
+
+    def counted(*arguments):
+        published.append(arguments)
+        assert len(published) < MOST_PUBLICATIONS, "a run does not come to its end"
+        return publish(*arguments)
+
+    monkeypatch.setattr("jobs.run.publish", counted)

@@ -12,7 +12,7 @@ from rich.console import Console
 from jobs.config import Config
 from jobs.errors import JobError
 from jobs.lake import Lake
-from jobs.ledger import Ledger
+from jobs.ledger import REPLACED, Ledger
 from jobs.maintain import maintain
 from jobs.plan import Selection
 from jobs.progress import Stages
@@ -62,7 +62,9 @@ class World:
         )
 
     def states(self):
-        return {known.path: known.state for known in Ledger.read(self.lake).statements.values()}
+        """The state of each path; what was there before and was replaced counts where nothing else is said."""
+        statements = Ledger.read(self.lake).statements.values()
+        return {known.path: known.state for known in sorted(statements, key=lambda known: known.state != REPLACED)}
 
 
 @pytest.fixture

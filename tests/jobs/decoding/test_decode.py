@@ -13,7 +13,7 @@ from jobs.errors import UnreadableFile
 from tests.jobs.layouts import BESIDE, HARMLESS, LAYOUTS, LOST, ORDERS, order, write
 from tests.jobs.messages import T, event, message, run, text
 
-REAL = Path(__file__).parents[3] / "shared" / "data" / "productEvent_20160201.json.gz"
+REAL = Path(__file__).parents[4] / "shared" / "data" / "productEvent_20160201.json.gz"
 RECORD_BYTES = 200_000
 
 A, B, C = (message(event(product), event(kind="other"), message_id=product) for product in "abc")

@@ -58,9 +58,9 @@ def replay(world, asked=None, **settings):
 def load_by_stricter_rules(world, monkeypatch):
     """A run that takes too few products, and too few times."""
     with monkeypatch.context() as patched:
-        for module in ("message", "batch"):
-            patched.setattr(f"jobs.{module}.PRODUCT_CHARACTERS", 10)
-            patched.setattr(f"jobs.{module}.END_MS", NOON + DAY)
+        for module in ("message", "collect"):
+            patched.setattr(f"jobs.decoding.{module}.PRODUCT_CHARACTERS", 10)
+            patched.setattr(f"jobs.decoding.{module}.END_MS", NOON + DAY)
         world.run(quarantine_limit=1)
 
 
