@@ -52,7 +52,7 @@ def test_a_first_run_that_dies_again_and_again_one_step_later_each_time(uncut, s
 def test_a_run_over_changed_files_and_orders_that_dies_at_any_step(uncut, spark, tmp_path):
     first_batch = uncut.steps[1][: uncut.steps[1].index("after append publications 1") + 1]
     steps = ["after read_events 1", "after write_rollups 1", *writes(first_batch)]
-    assert len(steps) == 12
+    assert len(steps) == 13
     for step in steps:
         lake = uncut.start(1, tmp_path / step.replace(" ", "_"))
         die(uncut, spark, 1, lake, step)
