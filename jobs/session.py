@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.pandas.types import from_arrow_schema
+from pyspark.sql import SparkSession
 
 from jobs.config import ROOT
-from jobs.datafiles import DataFile
-from jobs.lake import Lake
 from jobs.progress import Stages
-from jobs.schemas import Table
 
 
 @contextmanager
@@ -26,16 +22,3 @@ def spark_session(name: str, stages: Stages) -> Iterator[SparkSession]:
         yield spark
     finally:
         spark.stop()
-
-
-def read_files(spark: SparkSession, lake: Lake, table: Table, files: Iterable[DataFile]) -> DataFrame:
-    """The rows of these data files of a table, all its columns in schema order; no files give an empty frame.
-
-    The driver knows the files from the table's log, so Spark need not read the log again (seconds a table).
-    """
-    schema = from_arrow_schema(table.schema)
-    root = lake.uri(table)
-    paths = [f"{root}/{file.path}" for file in files]
-    if not paths:
-        return spark.createDataFrame([], schema)
-    return spark.read.schema(schema).option("basePath", root).parquet(*paths).select(table.columns)
