@@ -52,8 +52,8 @@ class DataFile:
         return cls(**{**values, "date": date.fromisoformat(values["date"])})
 
 
-_KEYS = 2**63
-"""Values of a signed integer from 0 on."""
+_KEYS = 2**63 - 1
+"""So many values a key may have: the largest signed integer of 64 bits."""
 
 
 class DataFileWriter:

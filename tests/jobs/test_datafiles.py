@@ -49,3 +49,9 @@ def test_one_key_and_several_give_the_same_order(spread):
     schema = pa.schema([("product", pa.string()), ("number", pa.int64())])
     ours = sort_rows(pa.Table.from_pylist(rows, schema=schema), ["product", "number"]).to_pylist()
     assert ours == sorted(rows, key=lambda row: (row["product"], row["number"]))
+
+
+@pytest.mark.parametrize("low", [-(2**63), -1, 0, 1])
+def test_numbers_as_far_apart_as_can_be_are_sorted(low):
+    rows = pa.table({"number": pa.array([2**63 - 1, low, 5], pa.int64())})
+    assert sort_rows(rows, ["number"])["number"].to_pylist() == sorted([2**63 - 1, low, 5])
