@@ -13,19 +13,17 @@ from statistics import median
 from typing import TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from jobs.checksum import HashingReader
 from jobs.config import Config
-from jobs.datafiles import write_partitions
+from jobs.datafiles import sort_rows, write_partitions
 from jobs.decoding.collect import DECODER
 from jobs.decoding.decode import decode
 from jobs.decoding.records import Account, Views
 from jobs.discover import list_events, open_file
 from jobs.events import Reading, read_task, view_rows
 from jobs.lake import Lake
-from jobs.rollup import RollupTask, count_partition, make_rollup_tasks, roll_up
+from jobs.rollup import count_partition, distinct_products, make_rollup_tasks, roll_up
 from jobs.schemas import VIEWS
 from jobs.tasks import Piece, make_tasks, size_of_tasks
 
@@ -57,8 +55,7 @@ def read_steps(config: Config, cores: int, scratch: Path) -> Steps:
     typed, _ = _time(lambda: _decode_typed(text))
     decodes, found = _time(lambda: [(piece, views) for piece in task for views in _decode(piece, reading)])
     converts, rows = _time(lambda: pa.concat_tables([view_rows(views, piece.file) for piece, views in found]))
-    order = [(name, "ascending") for name in ("date", "platform", "product", "time")]
-    sorts, _ = _time(lambda: rows.sort_by(order))
+    sorts, _ = _time(lambda: sort_rows(rows, ["date", "platform", "product", "time"]))
     writes, _ = _time(lambda: write_partitions(lake, VIEWS, rows, ["product", "time"]))
     whole, _ = _time(lambda: list(read_task(task, reading)))
     shutil.rmtree(lake, ignore_errors=True)
@@ -77,7 +74,7 @@ def rollup_steps(lake: str, scratch: Path) -> Steps:
     """The steps of the largest partition's task of the stage rollup."""
     tables = Lake(lake)
     task = make_rollup_tasks(tables, {(file.date, file.platform) for file in tables.files(VIEWS)})[0]
-    products = _products(task)
+    products = distinct_products([*task.views, *task.purchases])
     counts, _ = _time(lambda: count_partition(task, products))
     whole, _ = _time(lambda: roll_up(task, str(scratch / "task-lake")))
     shutil.rmtree(scratch / "task-lake", ignore_errors=True)
@@ -128,11 +125,3 @@ def _decode(piece: Piece, reading: Reading) -> list[Views]:
         hashing = HashingReader(stream, piece.start, None if piece.whole else piece.end)
         buffered = io.BufferedReader(hashing, _BUFFER)
         return [views for views, _ in decode(buffered, Account(), record_bytes=reading.record_bytes, **bounds)]
-
-
-def _products(task: RollupTask) -> pa.Array:
-    """The products of a partition, sorted."""
-    files = [*task.views, *task.purchases]
-    tables = [pq.read_table(path, columns=["product"], partitioning=None) for path in files]
-    found = pa.concat_tables(tables)["product"].unique()
-    return found.take(pc.array_sort_indices(found))

@@ -91,7 +91,7 @@ def _results(task: RollupTask, lake: str) -> list[tuple[dict[str, list[DataFile]
 
 def roll_up(task: RollupTask, lake: str) -> tuple[dict[str, list[DataFile]], dict[str, Any]]:
     """Counts one partition and writes its files: data files by table name, and its ``coverage`` row as JSON values."""
-    products = _distinct_products([*task.views, *task.purchases])
+    products = distinct_products([*task.views, *task.purchases])
     counter = count_partition(task, products)
     minutes = counter.minutes()
     files = {table.name: _write(table, minutes, products, task, lake) for table in ROLLUPS}
@@ -163,7 +163,7 @@ def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks or [pa.array([], column.type)])
 
 
-def _distinct_products(paths: list[str]) -> pa.Array:
+def distinct_products(paths: list[str]) -> pa.Array:
     """The products of a partition, in the byte order of UTF-8."""
     found = pa.array([], pa.string())
     for group in _row_groups(paths):
