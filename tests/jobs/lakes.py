@@ -73,6 +73,14 @@ def night(lake, number):
     return publish(lake, next_number(lake), "daily", {})
 
 
+def lake_of_nights(path, count):
+    """A lake after so many nights."""
+    lake = make_lake(path)
+    for number in range(1, count + 1):
+        night(lake, number)
+    return lake
+
+
 def rows(lake, table, version=None):
     """The rows of a table as a multiset."""
     return multiset(lake.read(table, table.columns, version))

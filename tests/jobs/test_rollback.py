@@ -24,10 +24,10 @@ from tests.jobs.lakes import (
     all_rows,
     copy_lake,
     counts_by_duckdb,
+    lake_of_nights,
     make_config,
     make_lake,
     multiset,
-    night,
     published_rows,
     rows,
     tree,
@@ -41,10 +41,7 @@ QUIET = Console(quiet=True)
 
 @pytest.fixture(scope="module")
 def nights(tmp_path_factory):
-    lake = make_lake(tmp_path_factory.mktemp("rollback") / "lake")
-    for number in (1, 2, 3, 4):
-        night(lake, number)
-    return lake
+    return lake_of_nights(tmp_path_factory.mktemp("rollback") / "lake", 4)
 
 
 @pytest.fixture

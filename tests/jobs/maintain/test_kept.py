@@ -9,7 +9,7 @@ from deltalake.exceptions import DeltaError
 
 from jobs.maintain.kept import all_publications, files_of, find_kept, kept_publications
 from jobs.schemas import COVERAGE, CTR_DAY, PUBLICATIONS, PUBLISHED
-from tests.jobs.lakes import copy_lake, make_config, make_lake, night
+from tests.jobs.lakes import copy_lake, lake_of_nights, make_config, make_lake
 
 NOW = datetime(2026, 3, 1, tzinfo=timezone.utc)
 
@@ -44,10 +44,7 @@ def test_publications_that_readers_may_have_seen_within_the_days_are_kept_and_th
 
 @pytest.fixture(scope="module")
 def four_nights(tmp_path_factory):
-    lake = make_lake(tmp_path_factory.mktemp("kept") / "lake")
-    for number in (1, 2, 3, 4):
-        night(lake, number)
-    return lake
+    return lake_of_nights(tmp_path_factory.mktemp("kept") / "lake", 4)
 
 
 @pytest.fixture

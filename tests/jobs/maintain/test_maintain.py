@@ -32,9 +32,9 @@ from tests.jobs.lakes import (
     all_rows,
     copy_lake,
     counts_by_duckdb,
+    lake_of_nights,
     make_config,
     make_lake,
-    night,
     published_rows,
     rows,
     tree,
@@ -46,10 +46,7 @@ NIGHTS = 6
 
 @pytest.fixture(scope="module")
 def nights(tmp_path_factory):
-    lake = make_lake(tmp_path_factory.mktemp("maintain") / "lake")
-    for number in range(1, NIGHTS + 1):
-        night(lake, number)
-    return lake
+    return lake_of_nights(tmp_path_factory.mktemp("maintain") / "lake", NIGHTS)
 
 
 @pytest.fixture

@@ -10,17 +10,14 @@ from jobs.errors import JobError
 from jobs.maintain.kept import find_kept
 from jobs.maintain.vacuum import delete, find_garbage
 from jobs.schemas import COVERAGE
-from tests.jobs.lakes import copy_lake, make_config, make_lake, night, rows
+from tests.jobs.lakes import copy_lake, lake_of_nights, make_config, rows
 
 LATER = datetime.now(timezone.utc) + timedelta(days=30)
 
 
 @pytest.fixture(scope="module")
 def twelve_nights(tmp_path_factory):
-    lake = make_lake(tmp_path_factory.mktemp("vacuum") / "lake")
-    for number in range(1, 13):
-        night(lake, number)
-    return lake
+    return lake_of_nights(tmp_path_factory.mktemp("vacuum") / "lake", 12)
 
 
 @pytest.fixture
