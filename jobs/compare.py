@@ -139,12 +139,14 @@ class _Rejects:
     def __init__(self, held: Held) -> None:
         self._held = held
         self._parts: list[pa.Table] = []
+        self._bytes = 0
         self._files: list[DataFile] = []
 
     def add(self, rows: pa.Table) -> None:
         if rows.num_rows:
             self._parts.append(self._of(rows))
-            if sum(part.nbytes for part in self._parts) >= _FLUSH_BYTES:
+            self._bytes += self._parts[-1].nbytes
+            if self._bytes >= _FLUSH_BYTES:
                 self._write()
 
     def close(self) -> list[DataFile]:
@@ -168,4 +170,4 @@ class _Rejects:
     def _write(self) -> None:
         if self._parts:
             self._files += write_partitions(self._held.lake, QUARANTINE, pa.concat_tables(self._parts), ["reason"])
-        self._parts = []
+        self._parts, self._bytes = [], 0
