@@ -7,6 +7,7 @@ from datetime import date
 from typing import TYPE_CHECKING, TypeAlias
 
 from jobs.config import parse_bytes
+from jobs.errors import UsageError
 
 if TYPE_CHECKING:
     Jobs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -18,6 +19,16 @@ def day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no day: wanted YYYY-MM-DD") from None
+
+
+def check_days(arguments: argparse.Namespace) -> None:
+    """Returns if ``--from`` does not lie after ``--to``, where both are given.
+
+    Raises:
+        UsageError: it does.
+    """
+    if arguments.first and arguments.last and arguments.first > arguments.last:
+        raise UsageError(f"--from {arguments.first} lies after --to {arguments.last}: wanted the earlier day first")
 
 
 def size(text: str) -> int:

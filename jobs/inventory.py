@@ -10,8 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.errors import JobError
-from jobs.lake import Lake
+from jobs.lake import Lake, existing_lake
 from jobs.ledger import Ledger, Statement
 from jobs.lock import lock_holder
 from jobs.publish import LOADS, newest_publication, newest_runs
@@ -28,9 +27,7 @@ def lake_status(root: str) -> dict[str, Any]:
     Raises:
         JobError: there is no lake.
     """
-    lake = Lake(root)
-    if not lake.exists():
-        raise JobError(f"no lake at {root}: run ./spark-submit.sh daily first, or set CTR_LAKE")
+    lake = existing_lake(root)
     newest = newest_publication(lake)
     status: dict[str, Any] = {"lake": root, "running": lock_holder(root), "publication": None, "platforms": {}}
     statements = Ledger.read(lake).statements

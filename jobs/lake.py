@@ -146,6 +146,18 @@ class Lake:
         return True
 
 
+def existing_lake(root: str) -> Lake:
+    """The lake under a root folder.
+
+    Raises:
+        JobError: there is none.
+    """
+    lake = Lake(root)
+    if not lake.exists():
+        raise JobError(f"no lake at {root}: run ./spark-submit.sh daily first, or set CTR_LAKE")
+    return lake
+
+
 def rows_of(table: Table, rows: list[dict[str, Any]]) -> pa.Table:
     """Rows of a table from dictionaries by column name; a missing key is NULL."""
     return pa.Table.from_pylist(rows, schema=table.schema)

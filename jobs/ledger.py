@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import date, datetime, timedelta, timezone
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,8 @@ from jobs.decoding.records import Account
 from jobs.discover import MEMBER, EventFile
 from jobs.lake import Lake
 from jobs.schemas import FILES, QUARANTINE, Table
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 PLANNED = "planned"
 LOADED = "loaded"
@@ -148,6 +150,14 @@ def account_columns(account: Account) -> dict[str, Any]:
         value = columns.pop(f"{name}_ms")
         columns[f"{name}_time"] = None if value is None else datetime.fromtimestamp(value / 1000, timezone.utc)
     return columns
+
+
+def account_of(row: dict[str, Any]) -> Account:
+    """The account in a row of ``files``: the reverse of ``account_columns``."""
+    times = {name: row[f"{name}_time"] for name in ("first", "last")}
+    ends = {f"{name}_ms": time and (time - _EPOCH) // timedelta(milliseconds=1) for name, time in times.items()}
+    names = [item.name for item in fields(Account) if item.name not in ends]
+    return Account(**{name: row[name] for name in names}, **ends)
 
 
 def record(lake: Lake, rows: list[dict[str, Any]], batch: int) -> None:

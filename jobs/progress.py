@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pyspark.sql import SparkSession
@@ -45,8 +45,7 @@ class Stages:
             spark.sparkContext.setJobDescription("")
 
     def _watch(self, spark: SparkSession, text: str, total: int, ended: threading.Event) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bar:
+        with _bar(self.console) as bar:
             shown = bar.add_task(text, total=total)
             said = time.monotonic()
             while not ended.wait(0.5):
@@ -55,6 +54,29 @@ class Stages:
                 if not self.console.is_terminal and time.monotonic() - said >= _LINE_SECONDS:
                     self.console.print(f"{text}: {done} of {total} tasks")
                     said = time.monotonic()
+
+
+@contextmanager
+def counting(console: Console, text: str, total: int) -> Iterator[Callable[[], None]]:
+    """Shows how many of ``total`` steps are done: a bar on a terminal, else a line now and then."""
+    with _bar(console) as bar:
+        shown = bar.add_task(text, total=total)
+        count, said = 0, time.monotonic()
+
+        def done() -> None:
+            nonlocal count, said
+            count += 1
+            bar.advance(shown)
+            if not console.is_terminal and time.monotonic() - said >= _LINE_SECONDS:
+                console.print(f"{text}: {count:,} of {total:,}", highlight=False)
+                said = time.monotonic()
+
+        yield done
+
+
+def _bar(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _done(spark: SparkSession) -> int:

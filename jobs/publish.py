@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.errors import JobError
 from jobs.lake import Lake
 from jobs.schemas import PUBLICATIONS, PUBLISHED
 
@@ -25,6 +26,18 @@ def newest_publication(lake: Lake) -> dict[str, Any] | None:
     newest = pc.max(rows["publication"])
     found: dict[str, Any] = rows.filter(pc.equal(rows["publication"], newest)).to_pylist()[0]
     return found
+
+
+def published(lake: Lake) -> dict[str, Any]:
+    """The newest row of ``publications``, as ``newest_publication``.
+
+    Raises:
+        JobError: there is none yet.
+    """
+    newest = newest_publication(lake)
+    if newest is None:
+        raise JobError(f"nothing is published in the lake {lake.root}: run ./spark-submit.sh daily first")
+    return newest
 
 
 def newest_runs(lake: Lake, jobs: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:

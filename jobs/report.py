@@ -4,33 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table as Grid
 
-from jobs.config import Config
 from jobs.decoding.records import Account
 from jobs.events import Read
 from jobs.lake import Partition
+from jobs.outcome import Outcome
 from jobs.plan import Batch, Plan
-from jobs.progress import Stages
 from jobs.purchases import Purchases
-from jobs.quality import Finding, by_age
+from jobs.quality import by_age
 
-OK, QUALITY = 0, 3
 _SHOWN = 5
 
 
 @dataclass
-class Report:
+class Report(Outcome):
     """One batch of a run, or a run that had nothing to do (``publication`` None)."""
 
     job: str
-    started: datetime
-    recovered: list[str] = field(default_factory=list)
-    publication: int | None = None
     left: int = 0
     """Batches that are still to do."""
     files: Counter[str] = field(default_factory=Counter)
@@ -40,15 +34,6 @@ class Report:
     partitions: int = 0
     ages: dict[str, dict[str, int]] = field(default_factory=dict)
     """Views that arrived and partitions that were touched, by age of their day."""
-    seconds: float = 0.0
-    stages: dict[str, float] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    limit_passed: bool = False
-
-    @property
-    def exit_code(self) -> int:
-        """0, or 3 when a data-quality limit was passed."""
-        return QUALITY if self.limit_passed else OK
 
     def add_plan(self, plan: Plan, purchases: Purchases) -> None:
         """What the run found to do."""
@@ -67,8 +52,6 @@ class Report:
         )
         self.bytes_on_disk = batch.bytes
         self.purchases = purchases.counts
-        if self.recovered:
-            self.warnings.append(f"a run died before this one; taken back: {', '.join(self.recovered)}")
         self._warn("look half-copied and are left for later", listing.unfinished)
         self._warn("lie in no folder of a platform and are not read", [file.path for file in batch.unknown])
         self._warn("are copies of others and add nothing", [file.path for file, _ in batch.duplicates])
@@ -91,16 +74,6 @@ class Report:
             "partitions": by_age(((day, 1) for day, _ in touched), today),
         }
         self._warn("could not be read and are tried again by the next run", [f"{path} ({why})" for path, why in failed])
-
-    def add_findings(self, findings: list[Finding], config: Config) -> None:
-        """Data-quality limits that were passed."""
-        self.warnings += [f"{finding.limit}: {finding.text}" for finding in findings]
-        self.limit_passed = any(finding.limit in config.fatal_limits for finding in findings)
-
-    def finish(self, stages: Stages) -> None:
-        """Times."""
-        self.stages = dict(stages.seconds)
-        self.seconds = round((datetime.now(timezone.utc) - self.started).total_seconds(), 3)
 
     def to_json(self) -> dict[str, Any]:
         """The ``report`` of the publication (docs/lake.md)."""
@@ -137,8 +110,7 @@ class Report:
         for name, value in self._lines():
             grid.add_row(name, value)
         console.print(grid)
-        for warning in self.warnings:
-            console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+        self.show_warnings(console)
 
     def _lines(self) -> list[tuple[str, str]]:
         account, bought = self.account, self.purchases

@@ -13,7 +13,7 @@ from jobs.change import changing
 from jobs.config import Config
 from jobs.discover import MEMBER, list_events
 from jobs.errors import JobError, UsageError
-from jobs.lake import Lake
+from jobs.lake import Lake, existing_lake
 from jobs.ledger import LOADED, newest_statements
 from jobs.maintain.kept import Row, all_publications, files_of
 from jobs.publish import publish
@@ -38,9 +38,7 @@ def add_parser(jobs: Jobs) -> None:
 
 def run(arguments: argparse.Namespace, config: Config, console: Console) -> int:
     """Puts a publication back, or says what that would do; 0."""
-    lake = Lake(config.lake)
-    if not lake.exists():
-        raise JobError(f"no lake at {config.lake}: run ./spark-submit.sh daily first, or set CTR_LAKE")
+    lake = existing_lake(config.lake)
     number = arguments.number
     said = preview(lake, config, number) if arguments.dry_run else put_back(config, number, console)
     console.print(said, highlight=False, markup=False, soft_wrap=True)

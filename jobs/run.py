@@ -76,7 +76,8 @@ class Run:
     def _batch(self, *, with_purchases: bool) -> Report:
         """The whole path of one batch: list, plan, read, write, roll up, publish."""
         with changing(self.config, self.job, self.stages.console.print) as change:
-            report = Report(self.job, self.started, recovered=change.recovered)
+            report = Report(self.job, started=self.started)
+            report.add_recovered(change.recovered)
             self.day = datetime.now(timezone.utc).date()  # of the batch: a backfill may run for days
             with self.stages.stage("list"):
                 plan = make_plan(self.config, Ledger.read(self.lake, self.failed), self.selection)

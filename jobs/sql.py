@@ -13,8 +13,8 @@ import duckdb
 
 from jobs.config import load_config
 from jobs.errors import JobError, UsageError
-from jobs.lake import Lake
-from jobs.publish import newest_publication
+from jobs.lake import Lake, existing_lake
+from jobs.publish import published
 from jobs.rollback import find_publication
 from jobs.schemas import PUBLICATIONS, PUBLISHED
 
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     try:
-        connection = connect(Lake(load_config().lake), arguments.publication)
+        connection = connect(existing_lake(load_config().lake), arguments.publication)
         answer = connection.sql(arguments.query)
         if answer is not None:
             answer.show(max_rows=_ROWS, max_width=10_000, max_col_width=200)
@@ -52,13 +52,9 @@ def connect(lake: Lake, number: int | None = None) -> duckdb.DuckDBPyConnection:
 
     Raises:
         UsageError: there is no such publication.
-        JobError: there is no lake, nothing is published, or data of that publication was deleted by ``maintain``.
+        JobError: nothing is published, or data of that publication was deleted by ``maintain``.
     """
-    if not lake.exists():
-        raise JobError(f"no lake at {lake.root}: run ./spark-submit.sh daily first, or set CTR_LAKE")
-    publication = newest_publication(lake) if number is None else find_publication(lake, number)
-    if publication is None:
-        raise JobError(f"nothing is published in the lake {lake.root}: run ./spark-submit.sh daily first")
+    publication = published(lake) if number is None else find_publication(lake, number)
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
     for table in PUBLISHED:

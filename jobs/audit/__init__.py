@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from jobs.arguments import day
+from jobs.arguments import check_days, day
 from jobs.audit.cells import Period, choose_cells
 from jobs.audit.findings import Findings
 from jobs.audit.views import count_views, find_files
 from jobs.config import Config
 from jobs.database import check_sqlite_file
-from jobs.errors import JobError, UsageError
-from jobs.lake import Lake
-from jobs.publish import newest_publication
+from jobs.errors import JobError
+from jobs.lake import existing_lake
+from jobs.publish import published
 
 if TYPE_CHECKING:
     from jobs.arguments import Jobs
@@ -59,8 +59,7 @@ def add_parser(jobs: Jobs) -> None:
 
 def run(arguments: argparse.Namespace, config: Config, console: Console) -> int:
     """Audits the newest publication; 0, or 3 when something differs."""
-    if arguments.first and arguments.last and arguments.first > arguments.last:
-        raise UsageError(f"--from {arguments.first} is after --to {arguments.last}: wanted the earlier day first")
+    check_days(arguments)
     seed = secrets.randbelow(1_000_000) if arguments.seed is None else arguments.seed
     period = Period(arguments.first, arguments.last, arguments.days)
     return audit(config, period, arguments.sample, seed, console).exit_code
@@ -74,12 +73,8 @@ def audit(config: Config, period: Period, sample: int, seed: int, console: Conso
     """
     from jobs.audit.orders import count_purchases  # with SQLAlchemy, half a second that no other job has to wait
 
-    lake = Lake(config.lake)
-    publication = newest_publication(lake) if lake.exists() else None
-    if publication is None:
-        raise JobError(
-            f"nothing is published in the lake {config.lake}: run ./spark-submit.sh daily first, or set CTR_LAKE"
-        )
+    lake = existing_lake(config.lake)
+    publication = published(lake)
     check_sqlite_file(config.purchases_url)
     files = find_files(lake, publication)
     loaded = {day for file in files for day in file.ends}

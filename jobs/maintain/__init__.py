@@ -7,22 +7,18 @@ at any step costs nothing but the work.
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from jobs.change import changing
 from jobs.config import Config
 from jobs.datafiles import DataFile
-from jobs.errors import JobError, UsageError
-from jobs.lake import Lake
+from jobs.errors import UsageError
+from jobs.lake import Lake, existing_lake
 from jobs.maintain.compact import (
     COMPACTED,
     Rewrite,
@@ -38,8 +34,8 @@ from jobs.maintain.kept import find_kept
 from jobs.maintain.logs import clean_logs, expired_logs, tables_to_checkpoint, write_checkpoint
 from jobs.maintain.report import Maintenance
 from jobs.maintain.vacuum import delete, find_garbage
-from jobs.progress import Stages
-from jobs.publish import newest_publication, publish
+from jobs.progress import Stages, counting
+from jobs.publish import publish, published
 from jobs.schemas import FILES, PUBLISHED, QUARANTINE, TABLES
 
 if TYPE_CHECKING:
@@ -47,8 +43,6 @@ if TYPE_CHECKING:
 
 LEAST_KEEP_DAYS = 7
 """Below this a reader may lose the data under it; Delta's own VACUUM asks for as much."""
-
-_LINE_SECONDS = 10.0
 
 
 @dataclass
@@ -95,8 +89,7 @@ def run(arguments: argparse.Namespace, config: Config, console: Console) -> int:
             f"keep_days is {config.keep_days:g}: wanted at least {LEAST_KEEP_DAYS}, so that no reader loses the data under "
             "it; raise it, or say --short-retention"
         )
-    if not Lake(config.lake).exists():
-        raise JobError(f"no lake at {config.lake}: run ./spark-submit.sh daily first, or set CTR_LAKE")
+    existing_lake(config.lake)
     if arguments.dry_run:
         preview(config).show(console, "maintain: what would be done")
     else:
@@ -122,17 +115,16 @@ def _round(config: Config, stages: Stages) -> Maintenance:
     """The whole path for one publication: find, rewrite, publish; when no work is left, clean up."""
     now = datetime.now(timezone.utc)
     with changing(config, "maintain", stages.console.print) as change:
-        result = Maintenance()
-        if change.recovered:
-            result.warnings.append(f"a run died before this one; taken back: {', '.join(change.recovered)}")
+        result = Maintenance(started=now)
+        result.add_recovered(change.recovered)
         with stages.stage("find"):
             work = find_work(change.lake, config, now.date())
         result.add_work(work.expired, work.superseded, work.left)
         if not work.empty:
             with stages.stage("rewrite"):
                 result.compacted = _rewrite(change.lake, work, change.number, stages.console)
-            report = result.to_json(now, stages)
-            result.publication = publish(change.lake, change.number, "maintain", report)
+            result.finish(stages)
+            result.publication = publish(change.lake, change.number, "maintain", result.to_json())
         if not work.left:
             with stages.stage("clean"):
                 result.publication_files = compact_publications(change.lake, change.number)
@@ -141,11 +133,13 @@ def _round(config: Config, stages: Stages) -> Maintenance:
 
 
 def preview(config: Config) -> Maintenance:
-    """What ``maintain`` would do now, as the newest publication stands; nothing is changed and nothing waits for a run."""
+    """What ``maintain`` would do now, as the newest publication stands; nothing is changed and nothing waits for a run.
+
+    Raises:
+        JobError: nothing is published.
+    """
     lake = Lake(config.lake)
-    newest = newest_publication(lake)
-    if newest is None:
-        raise JobError(f"nothing is published in the lake {config.lake}: run ./spark-submit.sh daily first")
+    newest = published(lake)
     now = datetime.now(timezone.utc)
     work = find_work(lake, config, now.date(), {table.name: newest[f"{table.name}_version"] for table in PUBLISHED})
     result = Maintenance()
@@ -184,7 +178,7 @@ def find_work(lake: Lake, config: Config, today: date, versions: dict[str, int] 
 
 def _rewrite(lake: Lake, work: Work, number: int, console: Console) -> dict[str, dict[str, Any]]:
     """Writes and commits the work; what was compacted, by table. Nothing is published."""
-    with _counting(console, "merging small files", len(work.rewrites)) as done:
+    with counting(console, "merging small files", len(work.rewrites)) as done:
         swaps = write(lake, work.rewrites, done)
     compacted = {table.name: describe(swaps[table.name]) for table in COMPACTED if table.name in swaps}
     for table in COMPACTED:
@@ -217,25 +211,6 @@ def _clean(lake: Lake, config: Config, result: Maintenance, now: datetime, *, dr
     delete(lake, garbage)
     for table in TABLES:
         clean_logs(lake, table, kept.oldest[table.name])
-
-
-@contextmanager
-def _counting(console: Console, text: str, total: int) -> Iterator[Callable[[], None]]:
-    """Shows how many of ``total`` steps are done: a bar on a terminal, else a line now and then."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        shown = bar.add_task(text, total=total)
-        count, said = 0, time.monotonic()
-
-        def done() -> None:
-            nonlocal count, said
-            count += 1
-            bar.advance(shown)
-            if not console.is_terminal and time.monotonic() - said >= _LINE_SECONDS:
-                console.print(f"{text}: {count:,} of {total:,}", highlight=False)
-                said = time.monotonic()
-
-        yield done
 
 
 def _numbers(numbers: list[int]) -> str:

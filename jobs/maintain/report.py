@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table as Grid
 
 from jobs.datafiles import DataFile
-from jobs.progress import Stages
+from jobs.outcome import Outcome
 
 
 @dataclass
-class Maintenance:
+class Maintenance(Outcome):
     """What was done for one publication, or would be done."""
 
-    publication: int | None = None
     compacted: dict[str, dict[str, Any]] = field(default_factory=dict)
     rejects: dict[str, int] = field(default_factory=lambda: {"rows": 0, "bytes": 0})
     superseded: int = 0
@@ -28,7 +26,6 @@ class Maintenance:
     logs: int = 0
     deleted: dict[str, int] = field(default_factory=lambda: {"files": 0, "bytes": 0})
     kept: list[int] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
 
     def add_work(self, expired: list[DataFile], superseded: int, left: int) -> None:
         """What is dropped and what is left."""
@@ -39,17 +36,17 @@ class Maintenance:
         self.superseded = superseded
         self.left = left
 
-    def to_json(self, started: datetime, stages: Stages) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The ``report`` of the publication (docs/lake.md)."""
         return {
             "job": "maintain",
-            "started_at": started.isoformat(),
-            "seconds": round((datetime.now(timezone.utc) - started).total_seconds(), 3),
+            "started_at": self.started.isoformat(),
+            "seconds": self.seconds,
             "compacted": self.compacted,
             "rejects_removed": self.rejects,
             "statements_removed": self.superseded,
             "partitions": sum(row["partitions"] for row in self.compacted.values()),
-            "stages": dict(stages.seconds),
+            "stages": self.stages,
             "warnings": self.warnings,
         }
 
@@ -59,8 +56,7 @@ class Maintenance:
         for name, value in self._lines():
             grid.add_row(name, value)
         console.print(grid)
-        for warning in self.warnings:
-            console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+        self.show_warnings(console)
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         for name, row in self.compacted.items():

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import fields
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -18,20 +17,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from jobs.arguments import day
+from jobs.arguments import check_days, day
 from jobs.change import changing
 from jobs.config import Config
 from jobs.datafiles import DataFile, write_partitions
 from jobs.decoding.records import Account, Reason, Reject, Views
 from jobs.discover import EventFile
-from jobs.errors import JobError, UsageError
+from jobs.errors import UsageError
 from jobs.events import FLUSH_RAW_BYTES, FLUSH_ROWS, Reading, reject_rows, view_rows
-from jobs.lake import Lake, Partition
-from jobs.ledger import LOADED, account_columns, newest_statements, record
-from jobs.progress import Stages
-from jobs.publish import newest_publication, publish
+from jobs.lake import Lake, Partition, existing_lake
+from jobs.ledger import LOADED, account_columns, account_of, newest_statements, record
+from jobs.progress import Stages, counting
+from jobs.publish import publish, published
 from jobs.quality import check_quality
 from jobs.quarantine import Asked, rewrite, row_groups
 from jobs.recompute import recompute
@@ -76,10 +74,8 @@ def run(arguments: argparse.Namespace, config: Config, console: Console) -> int:
         raise UsageError(
             f"--reason {', '.join(unknown)}: wanted reasons of events, of {', '.join(reason.value for reason in Reason)}"
         )
-    if arguments.first and arguments.last and arguments.first > arguments.last:
-        raise UsageError(f"--from {arguments.first} lies after --to {arguments.last}: no day is between them")
-    if not Lake(config.lake).exists():
-        raise JobError(f"no lake at {config.lake}: run ./spark-submit.sh daily first, or set CTR_LAKE")
+    check_days(arguments)
+    existing_lake(config.lake)
     asked = Asked(tuple(arguments.reason), arguments.first, arguments.last, arguments.file)
     stages = Stages(console)
     if arguments.dry_run:
@@ -132,9 +128,7 @@ def preview(config: Config, asked: Asked, stages: Stages) -> Replayed:
         JobError: nothing is published.
     """
     lake = Lake(config.lake)
-    newest = newest_publication(lake)
-    if newest is None:
-        raise JobError(f"nothing is published in the lake {config.lake}: run ./spark-submit.sh daily first")
+    newest = published(lake)
     versions = {table.name: newest[f"{table.name}_version"] for table in PUBLISHED}
     report = Replayed()
     touched: set[Partition] = set()
@@ -206,14 +200,6 @@ def corrected(tried: Retry, number: int) -> list[dict[str, Any]]:
     return rows
 
 
-def account_of(row: dict[str, Any]) -> Account:
-    """The account in a row of ``files``: the reverse of ``account_columns``."""
-    times = {name: row[f"{name}_time"] for name in ("first", "last")}
-    ends = {f"{name}_ms": time and (time - _EPOCH) // timedelta(milliseconds=1) for name, time in times.items()}
-    names = [item.name for item in fields(Account) if item.name not in ends]
-    return Account(**{name: row[name] for name in names}, **ends)
-
-
 def _try(lake: Lake, tried: Retry, asked: Asked, console: Console) -> tuple[list[DataFile], list[DataFile]]:
     """Tries all rows that are asked for; data files of the quarantine to add and to remove for those that were there before."""
     adds: list[DataFile] = []
@@ -227,10 +213,11 @@ def _try(lake: Lake, tried: Retry, asked: Asked, console: Console) -> tuple[list
 
 
 def _counted(files: list[DataFile], console: Console) -> Iterator[DataFile]:
-    """Passes the files on and shows on a terminal how many are done."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        yield from bar.track(files, description="trying the quarantine again")
+    """Passes the files on and shows how many are done."""
+    with counting(console, "trying the quarantine again", len(files)) as done:
+        for file in files:
+            yield file
+            done()
 
 
 class _Output:

@@ -4,36 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table as Grid
 
-from jobs.config import Config
-from jobs.progress import Stages
-from jobs.quality import Finding
+from jobs.outcome import Outcome
 from jobs.replay.retry import Tally
-from jobs.report import OK, QUALITY
 
 
 @dataclass
-class Replayed:
+class Replayed(Outcome):
     """What a replay did, or would do (``publication`` None)."""
 
-    started: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
-    publication: int | None = None
     tallies: dict[str, Tally] = field(default_factory=dict)
     partitions: int = 0
-    seconds: float = 0.0
-    stages: dict[str, float] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    limit_passed: bool = False
-
-    @property
-    def exit_code(self) -> int:
-        """0, or 3 when a data-quality limit was passed."""
-        return QUALITY if self.limit_passed else OK
 
     @property
     def total(self) -> Tally:
@@ -43,25 +28,10 @@ class Replayed:
             total.add(tally)
         return total
 
-    def add_recovered(self, recovered: list[str]) -> None:
-        """Tables in which a dead run had left something."""
-        if recovered:
-            self.warnings.append(f"a run died before this one; taken back: {', '.join(recovered)}")
-
     def add_tallies(self, tallies: Mapping[str, Tally]) -> None:
         """What became of the rows, by the reason that they had."""
         self.tallies = dict(sorted(tallies.items()))
         self.warnings += [f"rows that were not tried: {n:,}: {why}" for why, n in sorted(self.total.unread.items())]
-
-    def add_findings(self, findings: list[Finding], config: Config) -> None:
-        """Data-quality limits that were passed by the days that were recomputed."""
-        self.warnings += [f"{finding.limit}: {finding.text}" for finding in findings]
-        self.limit_passed = any(finding.limit in config.fatal_limits for finding in findings)
-
-    def finish(self, stages: Stages) -> None:
-        """Times."""
-        self.stages = dict(stages.seconds)
-        self.seconds = round((datetime.now(timezone.utc) - self.started).total_seconds(), 3)
 
     def to_json(self) -> dict[str, Any]:
         """The ``report`` of the publication (docs/lake.md)."""
@@ -91,8 +61,7 @@ class Replayed:
             console.print(grid)
             done = "recomputed" if self.publication else "to recompute"
             console.print(f"days of platforms {done}: {self.partitions:,}; {self.seconds:.1f} s", highlight=False)
-        for warning in self.warnings:
-            console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+        self.show_warnings(console)
 
 
 def _cells(tally: Tally) -> list[str]:
