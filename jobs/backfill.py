@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 from rich.console import Console
 from rich.table import Table as Grid
 
-from jobs.arguments import day, size
+from jobs.arguments import check_days, day, size
 from jobs.change import changing
 from jobs.config import Config
 from jobs.daily import load
@@ -54,6 +54,7 @@ def add_parser(jobs: Jobs) -> None:
 
 def run(arguments: argparse.Namespace, config: Config, console: Console) -> int:
     """Loads, plans or rebuilds as the arguments say; 0, or 3 when a data-quality limit was passed."""
+    check_days(arguments)
     selection = Selection(arguments.first, arguments.last, arguments.path)
     if arguments.batch_bytes:
         config = config.model_copy(update={"batch_bytes": arguments.batch_bytes})

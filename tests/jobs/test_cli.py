@@ -45,6 +45,12 @@ def test_a_wrong_setting_is_wrong_usage(env, monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("error: wrong setting")
 
 
+@pytest.mark.parametrize("job", ["backfill", "replay", "audit"])
+def test_days_in_the_wrong_order_are_wrong_usage(env, job, capsys):
+    assert cli.main([job, "--from", "2016-02-02", "--to", "2016-02-01"]) == 2
+    assert "--from 2016-02-02 lies after --to 2016-02-01" in capsys.readouterr().err
+
+
 def test_status_without_a_lake_says_what_to_run(env, capsys):
     assert cli.main(["status"]) == 1
     assert (
