@@ -1,4 +1,8 @@
-"""One writer a lake: Delta has no transaction over several tables, and two drivers on one local table lose commits."""
+"""One writer a lake: Delta has no transaction over several tables, and two drivers on one local table lose commits.
+
+Who wants the lock stands in a queue: it shares the lock of a second file until it has the first. So a run of many batches can see
+that somebody waits, and the kernel takes the dead out of the queue.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,12 @@ from typing import Any, TextIO
 from jobs.errors import JobError
 
 NAME = ".lock"
+QUEUE = ".lock.queue"
+_POLL_SECONDS = 0.1
+_LOOK_SECONDS = 0.3
+"""The lock may be taken for so long although no run has it: ``lock_holder`` looks at it."""
+_PATIENCE_SECONDS = 10.0
+"""Who stands in the queue and does not take a free lock for so long is stopped or hangs."""
 
 
 @contextmanager
@@ -28,10 +38,12 @@ def lake_lock(root: str, job: str, wait_seconds: float, say: Callable[[str], Non
     try:
         Path(root).mkdir(parents=True, exist_ok=True)
         file = (Path(root) / NAME).open("a+", encoding="utf-8")
+        queue = (Path(root) / QUEUE).open("a")
     except OSError as error:
         raise JobError(f"cannot make the lake {root}: {error}; set CTR_LAKE to a writable path") from error
     with file:
-        _acquire(file, root, wait_seconds, say)
+        with queue:
+            _acquire(file, queue, root, wait_seconds, say)
         file.truncate(0)
         json.dump({"job": job, "pid": os.getpid(), "host": socket.gethostname(), "since": _now()}, file)
         file.flush()
@@ -39,38 +51,65 @@ def lake_lock(root: str, job: str, wait_seconds: float, say: Callable[[str], Non
         file.truncate(0)
 
 
+def give_way(root: str, wait_seconds: float) -> None:
+    """Between two batches: returns when nobody waits for the lake's lock any more, so each that waits gets its turn.
+
+    Neither for a waiter that does not take a free lock nor for longer than ``wait_seconds``: then it is as any other run.
+    Who gives way does not stand in the queue, so two runs never give way to each other.
+    """
+    end = time.monotonic() + max(wait_seconds, _PATIENCE_SECONDS)
+    patience = time.monotonic() + _PATIENCE_SECONDS
+    with (Path(root) / QUEUE).open("a") as queue:
+        while not _locked(queue, fcntl.LOCK_EX):
+            now = time.monotonic()
+            if _is_held(root):
+                patience = now + _PATIENCE_SECONDS
+            if now >= min(end, patience):
+                return
+            time.sleep(_POLL_SECONDS)
+
+
 def lock_holder(root: str) -> dict[str, Any] | None:
     """Who holds the lake's lock now: job, pid, host and since (ISO, UTC); None when it is free."""
     try:
         with (Path(root) / NAME).open("r", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return _holder(file)
+            return None if _locked(file, fcntl.LOCK_SH) else _holder(file)
     except FileNotFoundError:
-        pass
-    return None
+        return None
 
 
-def _acquire(file: TextIO, root: str, wait_seconds: float, say: Callable[[str], None]) -> None:
-    end = time.monotonic() + wait_seconds
-    waiting = False
+def _is_held(root: str) -> bool:
+    with (Path(root) / NAME).open("r", encoding="utf-8") as file:
+        return not _locked(file, fcntl.LOCK_SH)
+
+
+def _locked(file: TextIO, mode: int) -> bool:
+    """Whether the file could be locked at once; closing it frees it."""
+    try:
+        fcntl.flock(file, mode | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _acquire(file: TextIO, queue: TextIO, root: str, wait_seconds: float, say: Callable[[str], None]) -> None:
+    """Takes the lock, standing in the queue meanwhile; at first it waits without a word, for it may only be looked at."""
+    start = time.monotonic()
+    said = False
     while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            who = _described(_holder(file) or {})
-            if time.monotonic() >= end:
-                raise JobError(
-                    f"the lake {root} is in use by {who}; waited {wait_seconds:g} s: try again when it has ended, "
-                    "or raise lock_wait_seconds"
-                ) from None
-            if not waiting:
-                say(f"waiting for {who} to free the lake")
-                waiting = True
-            time.sleep(0.5)
-        else:
+        _locked(queue, fcntl.LOCK_SH)  # refused only in the moment in which another looks whether anybody waits
+        if _locked(file, fcntl.LOCK_EX):
             return
+        who, waited = _described(_holder(file) or {}), time.monotonic() - start
+        if waited >= max(wait_seconds, _LOOK_SECONDS):
+            raise JobError(
+                f"the lake {root} is in use by {who}; waited {wait_seconds:g} s: try again when it has ended, "
+                "or raise lock_wait_seconds"
+            )
+        if waited >= _LOOK_SECONDS and not said:
+            say(f"waiting for {who} to free the lake")
+            said = True
+        time.sleep(_POLL_SECONDS)
 
 
 def _described(holder: dict[str, Any]) -> str:

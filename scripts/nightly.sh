@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# For cron: runs a job so that it never overlaps, logs it, and says on failure what to do. See conf/ctr.cron.
+# For cron: runs a job so that it never overlaps itself, logs it, and says on failure what to do. See conf/ctr.cron.
 set -uo pipefail
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
 # shellcheck source=scripts/common.sh
@@ -10,10 +10,13 @@ usage() {
 usage: scripts/nightly.sh [[options of spark-submit] JOB [options of the job]]      (default: daily)
 
 Runs ./spark-submit.sh with these arguments. Prints nothing when it ends with 0; else one block that says what happened
-and what to do, which cron sends by mail. Exit code: that of the job, or 75 when the last run is still going on.
+and what to do, which cron sends by mail. Exit code: that of the job, or 75 when the last run of this job is still going on.
+Different jobs may run at once, even with one log: the lake lets one at a time write, in turns.
 
-  NIGHTLY_LOG          the log file (default: data/logs/nightly.log); beside it NAME.lock and older logs NAME.1, NAME.2, ...
-  NIGHTLY_LOG_BYTES    a log of another day, or one larger than this, is put aside before a run (default: 10000000)
+  NIGHTLY_LOG          the log file (default: data/logs/nightly.log); beside it NAME.JOB.lock of each job, NAME.lock, and older
+                       logs NAME.1, NAME.2, ...
+  NIGHTLY_LOG_BYTES    a log of another day, or one larger than this, is put aside before a run, unless another job is
+                       writing to it (default: 10000000)
   NIGHTLY_LOGS_KEPT    so many older logs stay (default: 14)
   NIGHTLY_MAIL         an address that gets the block too, by the command mail (default: none; cron's MAILTO does without)
   NIGHTLY_COMMAND      what is run (default: spark-submit.sh of this folder)
@@ -40,6 +43,20 @@ done
   say "NIGHTLY_MAIL is set and there is no command mail: install one (Debian: apt-get install bsd-mailx), or use cron's MAILTO" >&2
 
 now() { date '+%Y-%m-%d %H:%M:%S %z'; }
+
+# lock_name WORDS: the first word that is a job; a command line without any is not one of ours, and has one lock as well.
+lock_name() {
+  local word
+  for word in "$@"; do
+    case "$word" in
+      daily | backfill | replay | maintain | publish | audit | status)
+        printf '%s' "$word"
+        return 0
+        ;;
+    esac
+  done
+  printf 'other'
+}
 
 # Puts the log aside as .1 when it is of another day or too large; the others move up, the oldest goes.
 rotate() {
@@ -94,8 +111,16 @@ advice() {
   say "More: $root/docs/operations.md, \"$section\""
 }
 
-# What this run wrote into the log.
-written() { tail -c "+$((offset + 1))" "$log"; }
+# What came into the log during this run.
+written() { tail -c "+$((offset + 1))" /dev/fd/7; }
+
+# Whether another job wrote into the log during this run: it began, ended or is still at it.
+shared() {
+  local alone=0
+  flock -n 8 || alone=$?
+  flock -s 8
+  [ "$alone" != 0 ] || written | grep -aq '^== '
+}
 
 block() {
   say "ctr: $job ended with exit code $status on $HOSTNAME"
@@ -104,35 +129,40 @@ block() {
   say "What to do:"
   advice "$status" | sed 's/^/  /'
   say
+  ! shared || say "Another job wrote into this log at the same time: lines below may be of it."
   say "Errors and warnings of this run (the last 10):"
   written | grep -aE '^([^ ]+: )?(error|warning|mismatch|not checkable): ' | tail -n 10 | cut -c 1-400 | sed 's/^/  | /'
   say "Its last 20 lines (all of it: $log):"
   written | tail -n 20 | cut -c 1-400 | sed 's/^/  | /'
 }
 
-if ! { mkdir -p "$(dirname "$log")" && : >> "$log" && : >> "$log.lock"; }; then
+lock=$log.$(lock_name "$@").lock
+if ! { mkdir -p "$(dirname "$log")" && : >> "$log" && : >> "$log.lock" && : >> "$lock"; }; then
   fail "cannot write the log $log (see above): set NIGHTLY_LOG to a file that $(id -un) may write; nothing was run"
 fi
-exec 9>> "$log.lock"
-# The job inherits the lock, so it is held as long as anything of the job lives, even if this script is killed.
+exec 9>> "$lock" 8>> "$log.lock"
+# The job inherits both locks, so they are held as long as anything of the job lives, even if this script is killed.
 taken=0
 flock -n -E 75 9 || taken=$?
 if [ "$taken" = 75 ]; then
-  say "not started: the run before is still going on ($(cat "$log.lock")); its log is $log" >&2
+  say "not started: the run before is still going on ($(cat "$lock")); its log is $log" >&2
   say "More: $root/docs/operations.md, \"Exit code 75: the run before is still going on\"" >&2
   exit 75
 fi
-[ "$taken" = 0 ] || fail "cannot lock $log.lock (see above): set NIGHTLY_LOG to a file on a disk of this machine; nothing was run"
+[ "$taken" = 0 ] || fail "cannot lock $lock (see above): set NIGHTLY_LOG to a file on a disk of this machine; nothing was run"
 job=$(printf '%q ' "$@")
 job=${job% }
 started=$(now)
-rotate
-if ! { printf 'pid %s, %s, since %s' "$$" "$job" "$started" > "$log.lock" && say "== $started: $command $job" >> "$log"; }; then
+# Who writes to the log shares its lock, and only who has it alone puts the log aside.
+! flock -n 8 || rotate
+flock -s 8
+exec 7>> "$log" # the file itself, whatever its name becomes
+if ! { printf 'pid %s, %s, since %s' "$$" "$job" "$started" > "$lock" && say "== $started: $command $job" >&7; }; then
   fail "cannot write the log $log (see above; df -h tells whether its disk is full): nothing was run"
 fi
-offset=$(stat -c %s "$log")
+offset=$(stat -L -c %s /dev/fd/7)
 
-"$command" "$@" >> "$log" 2>&1 < /dev/null &
+"$command" "$@" >&7 2>&1 7>&- < /dev/null &
 child=$!
 trap 'kill -TERM "$child" 2> /dev/null' TERM INT HUP
 status=0
@@ -149,5 +179,5 @@ if [ "$status" != 0 ]; then
       say "the mail to $NIGHTLY_MAIL could not be sent"
   fi
 fi
-say "== $(now): exit code $status" >> "$log"
+say "== $(now): $job: exit code $status" >&7
 exit "$status"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.cli import make_parser
 from tests.conftest import ROOT
 
 SCRIPT = ROOT / "scripts" / "nightly.sh"
@@ -62,9 +63,9 @@ class Night:
         out, err = process.communicate(timeout=60)
         return process.returncode, out, err
 
-    def sleeping(self) -> subprocess.Popen[str]:
+    def sleeping(self, job: str = "daily") -> subprocess.Popen[str]:
         """A run whose job goes on until it is ended."""
-        process = self.start("sleep")
+        process = self.start(job, "sleep")
         sign = Path(f"{self.stand_in}.sleeps")
         end = time.monotonic() + 30
         while not sign.exists():
@@ -154,18 +155,66 @@ def test_only_the_last_lines_of_this_run_are_shown(night: Night) -> None:
     assert "| 980\n" not in out
 
 
-def test_two_runs_never_overlap(night: Night) -> None:
+def test_a_job_never_overlaps_itself(night: Night) -> None:
     first = night.sleeping()
     try:
-        status, out, err = night.run()
+        status, out, err = night.run("--driver-memory", "8g", "daily")
         assert (status, out) == (75, "")
-        assert f"still going on (pid {first.pid}, sleep, since " in err
+        assert f"still going on (pid {first.pid}, daily sleep, since " in err
         assert f'More: {OPERATIONS}, "Exit code 75: the run before is still going on"\n' in err
-        assert "ran: daily" not in night.log.read_text()
+        assert "8g" not in night.log.read_text()
     finally:
         first.terminate()
     assert first.wait(30) == 143
     assert night.run()[0] == 0
+
+
+def test_a_long_backfill_with_the_same_log_does_not_keep_the_night_from_running(night: Night) -> None:
+    backfill = night.sleeping("backfill")
+    try:
+        assert night.run("--driver-memory", "8g", "daily") == (0, "", "")
+        status, out, _ = night.run("daily", "exit=1")
+    finally:
+        backfill.terminate()
+    assert status == 1
+    assert "Another job wrote into this log at the same time" in out
+    out, _ = backfill.communicate(timeout=30)
+    assert "Another job wrote into this log at the same time" in out
+    assert re.search(r": --driver-memory 8g daily: exit code 0$", night.log.read_text(), re.M)
+    assert "Another job" not in night.run("daily", "exit=1")[1]
+
+
+def test_a_log_that_another_job_writes_to_is_not_put_aside(night: Night) -> None:
+    backfill = night.sleeping("backfill")
+    try:
+        for _ in range(3):
+            assert night.run(NIGHTLY_LOG_BYTES="10")[0] == 0
+        assert night.logs() == ["nightly.log"]
+    finally:
+        backfill.terminate()
+        backfill.wait(30)
+    assert "told to end" in night.log.read_text()
+    assert night.run(NIGHTLY_LOG_BYTES="10")[0] == 0
+    assert night.logs() == ["nightly.log", "nightly.log.1"]
+
+
+def test_jobs_that_start_at_once_put_the_log_aside_once_and_lose_no_line(night: Night) -> None:
+    jobs = ("daily", "backfill", "maintain", "audit", "replay")
+    night.run("first")
+    os.utime(night.log, (1_454_284_800, 1_454_284_800))
+    runs = [night.start(job) for job in jobs]
+    assert [run.wait(30) for run in runs] == [0] * len(jobs)
+    assert night.logs() == ["nightly.log", "nightly.log.1"]
+    assert "ran: first\n" in Path(f"{night.log}.1").read_text()
+    text = night.log.read_text()
+    assert all(f"ran: {job}\n" in text and f": {job}: exit code 0\n" in text for job in jobs)
+
+
+def test_each_job_of_the_command_line_has_a_lock_of_its_own() -> None:
+    listed = re.search(r"^ +((?:[a-z]+ \| )+[a-z]+)\)$", SCRIPT.read_text(), re.M)
+    assert listed
+    jobs = next(action for action in make_parser()._actions if action.dest == "job").choices
+    assert sorted(listed[1].split(" | ")) == sorted(jobs or ())
 
 
 def test_of_many_that_start_at_once_one_runs(night: Night) -> None:
