@@ -7,12 +7,22 @@ A typed decoder reads only the fields that count. Whatever it does not read as a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
+from typing import Annotated, cast
 
 import msgspec
 import numpy as np
 
-from jobs.decoding.message import END_MS, FIRST_MS, PRODUCT_CHARACTERS, View, open_message, read_events, reject
+from jobs.decoding.message import (
+    END_MS,
+    FIRST_MS,
+    ID_BYTES,
+    PRODUCT_CHARACTERS,
+    View,
+    open_message,
+    read_events,
+    reject,
+    short_id,
+)
 from jobs.decoding.records import Account, Batch, Fault, Reject, Views
 
 BATCH_VIEWS = 20_000
@@ -42,7 +52,7 @@ class Typed(msgspec.Struct, gc=False):
     """A message whose fields all have the types that they should have."""
 
     events: list[_Event] | None = None
-    message_id: str | int | None = None
+    message_id: Annotated[str, msgspec.Meta(max_length=ID_BYTES)] | int | None = None
 
 
 DECODER = msgspec.json.Decoder(Typed)
@@ -88,14 +98,18 @@ def _plain_times(times: Sequence[float | str | None]) -> list[int] | None:
 
 
 def _plain_ids(ids: Sequence[str | int | None]) -> Sequence[str | None] | None:
-    """The ids as text, None for an empty one; None in all for a doubtful one: a 0 may have been written -0."""
+    """The ids as ``views`` keeps them, None for an empty one; None in all for a doubtful one: a 0 may have been written -0."""
     if int in set(map(type, ids)):
         if 0 in ids:
             return None
-        ids = [str(text) if isinstance(text, int) else text for text in ids]
+        numbers = {number: short_id(str(number)) for number in set(ids) if isinstance(number, int)}
+        ids = [numbers[text] if isinstance(text, int) else text for text in ids]
     if "" in ids:
         ids = [text or None for text in ids]
-    return cast("Sequence[str | None]", ids)
+    texts = cast("Sequence[str | None]", ids)
+    if not "".join(filter(None, texts)).isascii():  # the decoder counted characters; these may have more bytes
+        texts = [text and short_id(text) for text in texts]
+    return texts
 
 
 class Collector:
@@ -186,11 +200,20 @@ class Collector:
     def typed(
         self, messages: Sequence[Typed], offsets: Sequence[int], raw_of: Callable[[int], bytes]
     ) -> Iterator[Batch]:
-        """Takes messages that the typed decoder has read; ``raw_of(i)`` gives the bytes of the i-th if they are needed."""
-        at = len(messages) if self._all_plain(messages, offsets) else self._plain(messages, offsets, 0)
-        while at < len(messages):
-            yield from self.any_record(raw_of(at), offsets[at])
-            at = self._plain(messages, offsets, at + 1)
+        """Takes messages that the typed decoder has read; ``raw_of(i)`` gives the bytes of the i-th if they are needed.
+
+        Messages are halved until those that are not plainly good stand alone.
+        """
+        spans = [(0, len(messages))]
+        while spans:
+            low, high = spans.pop()
+            if self._all_plain(messages[low:high], offsets[low:high]):
+                continue
+            if high - low == 1:
+                yield from self.any_record(raw_of(low), offsets[low])
+                continue
+            middle = (low + high) // 2
+            spans += [(middle, high), (low, middle)]
         if self.full:
             yield self.take()
 
@@ -200,10 +223,10 @@ class Collector:
             rows = [
                 (data.attributes.product, data.time, message.message_id, position, offset)  # type: ignore[union-attr]
                 for message, offset in zip(messages, offsets, strict=True)
-                for position, event in enumerate(message.events)  # type: ignore[arg-type]
+                for position, event in enumerate(message.events or ())
                 if event.event_type == "custom_event" and (data := event.data).event_name == "product"  # type: ignore[union-attr]
             ]
-        except (AttributeError, TypeError):  # something is null or missing
+        except AttributeError:  # something is null or missing
             return False
         if rows:
             products, times, ids, positions, starts = zip(*rows, strict=True)
@@ -224,56 +247,6 @@ class Collector:
         return self._known.issuperset(products) or all(
             product is not None and self._learn(product) for product in set(products) - self._known
         )
-
-    def _plain(self, messages: Sequence[Typed], offsets: Sequence[int], first: int) -> int:
-        """Takes messages from the index ``first`` on, up to one that is not plainly good: the index of that one."""
-        known = self._known
-        views = self._views
-        columns = views.product, views.time_ms, views.message_id, views.position, views.offset
-        products, times, ids, positions, starts = columns
-        begin, seen, mark, index = len(products), 0, len(products), first
-        for index in range(first, len(messages)):
-            mark = len(products)
-            message = messages[index]
-            message_id = message.message_id
-            if isinstance(message_id, int):
-                message_id = str(message_id)
-            events = message.events or ()
-            for position, event in enumerate(events):
-                if event.event_type != "custom_event":
-                    continue
-                data = event.data
-                if data is None:
-                    break
-                if data.event_name != "product":
-                    continue
-                attributes = data.attributes
-                if attributes is None:
-                    break
-                product = attributes.product
-                if product is None or (product not in known and not self._learn(product)):
-                    break
-                time = data.time
-                if isinstance(time, str):
-                    time = _plain_number(time)
-                if time is None or not FIRST_MS <= time < END_MS:
-                    break
-                products.append(product)
-                times.append(int(time))
-                ids.append(message_id or None)
-                positions.append(position)
-                starts.append(offsets[index])
-            else:
-                if message_id != "0":  # which may have been written -0
-                    seen += len(events)
-                    continue
-            break
-        else:
-            mark, index = len(products), len(messages)
-        for column in columns:
-            del column[mark:]
-        self._count(index - first, seen, mark - begin)
-        return index
 
     def _count(self, messages: int, events: int, views: int) -> None:
         """Counts messages whose events are all views or ignored."""

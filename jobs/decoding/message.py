@@ -6,6 +6,7 @@ The order of the checks is the order of the code, so a message with two faults a
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Iterator
@@ -27,6 +28,9 @@ END_MS = 4_102_444_800_000
 
 PRODUCT_CHARACTERS = 512
 """Longest product."""
+
+ID_BYTES = 256
+"""Longest message id, in UTF-8, that is kept as it is: it stands in the row of each of the message's views."""
 
 _DECIMAL = re.compile(r"\s*-?[0-9]+(?:\.[0-9]+)?\s*", re.ASCII)
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -144,6 +148,12 @@ def read_event(event: object) -> tuple[str, int] | None:
     return _product(attributes.get("codeColor")), _time_ms(data.get("timestamp_unixtime_ms"))
 
 
+def short_id(message_id: str) -> str:
+    """The id as ``views`` keeps it: a long one by its digest, so that equal ids stay equal and others differ."""
+    text = message_id.encode()
+    return message_id if len(text) <= ID_BYTES else f"sha256:{hashlib.sha256(text).hexdigest()}"
+
+
 def reject(offset: int, fault: Fault, raw: bytes, *, length: int | None = None, position: int | None = None) -> Reject:
     """The reject for ``fault``; ``length`` is the true length where ``raw`` is cut already."""
     return Reject(
@@ -165,10 +175,10 @@ def _message_id(value: object, raw: bytes) -> str | None:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise Fault(Reason.MESSAGE_ID_TYPE, f"found {_kind(value)}")
     if not isinstance(value, str):
-        return bytes(_RAW_ID.decode(mask_surrogates(raw)).message_id).decode("ascii")
+        return short_id(bytes(_RAW_ID.decode(mask_surrogates(raw)).message_id).decode("ascii"))
     if _SURROGATE.search(value):
         raise Fault(Reason.MESSAGE_ID_TEXT)
-    return value
+    return short_id(value)
 
 
 def _event_texts(raw: bytes) -> Iterator[bytes]:

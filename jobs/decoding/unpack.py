@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import lzma
 import zlib
 from typing import Protocol
 
@@ -22,6 +23,9 @@ UTF8_BOM = b"\xef\xbb\xbf"
 _GZIP = b"\x1f\x8b"
 _ZSTD = (b"\x28\xb5\x2f\xfd", *(bytes([0x50 + n]) + b"\x2a\x4d\x18" for n in range(16)))
 _UTF16_BOM = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+
+DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError)
+"""What decompressors raise for content that is cut or damaged."""
 
 _INPUT_BYTES = 1 << 20
 _ZSTD_INPUT_BYTES = 512
@@ -72,7 +76,7 @@ class Source:
     def _read(self, size: int) -> bytes:
         try:
             return self._stream.read(size)
-        except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
+        except DAMAGED as error:
             raise UnreadableFile(f"the compressed file is cut or damaged: {error}; deliver it again") from error
         except OSError as error:
             raise UnreadableFile(f"cannot read the file: {error}") from error

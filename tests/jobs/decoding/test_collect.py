@@ -1,9 +1,18 @@
+import hashlib
+
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from jobs.decoding import collect
 from jobs.decoding.collect import Collector, decode_typed, is_utf8
+from jobs.decoding.message import ID_BYTES, decode_message
 from jobs.decoding.records import Account, Fault, Reason
-from tests.jobs.messages import T, event, message, text
+from tests.jobs.messages import T, event, message, run, text
+
+LENGTHS = st.integers(0, 80) | st.integers(250, 260) | st.integers(60, 4000)
+NUMBERS = st.integers() | LENGTHS.map(lambda digits: 10**digits)
+MESSAGE_IDS = st.none() | NUMBERS | st.builds(lambda sign, length: sign * length, st.sampled_from("xé€😀"), LENGTHS)
 
 
 def typed(*messages):
@@ -26,6 +35,24 @@ def test_a_message_with_a_doubt_keeps_its_place_among_the_others():
     assert views.product == ["a", "b", "c", "d"]
     assert views.offset == [0, 1, 1, 2]
     assert [(reject.offset, reject.position, reject.reason) for reject in rejects] == [(1, 1, Reason.PRODUCT_EMPTY)]
+
+
+@pytest.mark.parametrize(("sign", "most"), [("x", 256), ("é", 128), ("€", 85), ("😀", 64)])
+def test_an_id_of_more_than_256_bytes_is_kept_as_its_digest(sign, most):
+    found = run(b"\n".join(text(message(event(), message_id=sign * length)) for length in (most, most + 1)))
+    digest = hashlib.sha256((sign * (most + 1)).encode()).hexdigest()
+    assert [view[2] for view in found.views] == [sign * most, f"sha256:{digest}"]
+
+
+@settings(deadline=None)
+@given(st.lists(MESSAGE_IDS, min_size=1, max_size=6))
+@example(["x" * 5000, "é" * 5000, 10**4000])
+def test_both_ways_keep_the_same_id_equal_for_equal_ones_and_short(ids):
+    raws = [text(message(event(), event(), message_id=one)) for one in ids]
+    kept = [view[2] for view in run(b"\n".join(raws)).views]
+    assert kept == [decode_message(raw).message_id for raw in raws for _ in range(2)]
+    assert all(one is None or len(one.encode()) <= ID_BYTES for one in kept)
+    assert len(set(kept)) == len({None if one in (None, "") else str(one) for one in ids})
 
 
 def test_a_product_is_learned_once_and_the_memory_for_them_is_bounded(monkeypatch):
