@@ -29,26 +29,48 @@ _TEXT = {"sqlite": "text", "postgresql": "text", "mysql": "char"}
 _MYSQL_UTC = "connectionTimeZone=UTC&forceConnectionTimeZoneToSession=true"
 
 
-def read_table(
-    spark: SparkSession, config: Config, table: str, columns: dict[str, tuple[str, ...]], since: str | None = None
-) -> DataFrame:
-    """A table's wanted columns as text, under their own names (the keys); of several possible names the first it has is read.
-
-    ``since`` is a condition for the database, with ``{name}`` for the real name of a column.
+def find_columns(
+    spark: SparkSession, config: Config, table: str, columns: dict[str, tuple[str, ...]]
+) -> dict[str, str]:
+    """Each wanted column (the keys) by its name in the database, quoted; of several possible names the first it has is taken.
 
     Raises:
         JobError: the database cannot be reached, or has no such table or column.
     """
-    found = asking(
-        config, lambda: _reader(spark, config).option("dbtable", f"(select * from {table} where 1 = 0) t").load()
-    )
-    names = {key: _first(config, table, found.columns, possible) for key, possible in columns.items()}
+    empty = f"(select * from {table} where 1 = 0) t"
+    found = asking(config, lambda: _reader(spark, config).option("dbtable", empty).load())
     kind = dialect(config.purchases_url)
-    texts = ", ".join(f"cast({_quoted(kind, name)} as {_TEXT[kind]}) as {key}" for key, name in names.items())
-    condition = f" where {since.format(**{key: _quoted(kind, name) for key, name in names.items()})}" if since else ""
-    query = f"(select {texts} from {table}{condition}) t"
+    return {key: _quoted(kind, _first(config, table, found.columns, possible)) for key, possible in columns.items()}
+
+
+def read_columns(
+    spark: SparkSession, config: Config, table: str, columns: dict[str, str], condition: str | None = None
+) -> DataFrame:
+    """Columns that ``find_columns`` gave, as text under the names of their keys, of the rows for which a condition holds.
+
+    Raises:
+        JobError: the database cannot be read.
+    """
+    texts = ", ".join(f"{as_text(config, name)} as {key}" for key, name in columns.items())
+    query = f"(select {texts} from {table}{f' where {condition}' if condition else ''}) t"
     schema = ", ".join(f"{key} string" for key in columns)
     return asking(config, lambda: _reader(spark, config).option("dbtable", query).option("customSchema", schema).load())
+
+
+def count_repeated(spark: SparkSession, config: Config, table: str, column: str, condition: str | None = None) -> int:
+    """How many rows of a table have a value in a column that another row has already; NULLs do not count.
+
+    Raises:
+        JobError: the database cannot be read.
+    """
+    counted = {"repeated": f"count({column}) - count(distinct {column})"}
+    [row] = asking(config, read_columns(spark, config, table, counted, condition).collect)
+    return int(row["repeated"])
+
+
+def as_text(config: Config, column: str) -> str:
+    """The SQL of a column's value as text."""
+    return f"cast({column} as {_TEXT[dialect(config.purchases_url)]})"
 
 
 def asking(config: Config, ask: Callable[[], T]) -> T:

@@ -22,7 +22,7 @@ from pyspark.sql import functions as F
 
 from jobs.compare import ITEM, OTHER_DEVICE, PURCHASE, Compared, Held, compare
 from jobs.config import Config
-from jobs.database import asking, read_table
+from jobs.database import as_text, asking, count_repeated, find_columns, read_columns
 from jobs.datafiles import DataFile
 from jobs.lake import Lake, Partition
 from jobs.schemas import PURCHASES
@@ -46,7 +46,8 @@ class Purchases:
     """What a run found in the database against what the lake holds."""
 
     counts: dict[str, Any] = field(default_factory=dict)
-    """``items`` read, ``purchases``, ``excluded``, ``without_order`` and ``quarantined``, and ``other_devices`` by device."""
+    """``items`` read, ``purchases``, ``excluded``, ``without_order`` and ``quarantined``, ``other_devices`` by device, and
+    ``duplicate_orders``: rows of orders whose id another row has already."""
     changed: set[Partition] = field(default_factory=set)
     adds: list[DataFile] = field(default_factory=list)
     removes: list[DataFile] = field(default_factory=list)
@@ -64,7 +65,8 @@ def read_purchases(spark: SparkSession, config: Config, lake: Lake, batch: int, 
     for file in lake.files(PURCHASES):
         if first is None or file.date > first:
             held[file.date, file.platform].append(file)
-    items = to_items(classify(*_read_both(spark, config, first), config), first)
+    orders, order_items, duplicates = _read_both(spark, config, first)
+    items = to_items(classify(orders, order_items, config), first)
     function = partial(_compare, held=Held(lake.root, dict(held), batch, today))
     rows = asking(config, lambda: _by_partition(items).mapInArrow(function, "body string").collect())
     compared = Compared()
@@ -72,7 +74,7 @@ def read_purchases(spark: SparkSession, config: Config, lake: Lake, batch: int, 
         compared.add(json.loads(row["body"]))
     changed = compared.changed | (held.keys() - compared.same)
     return Purchases(
-        counts=_counts(compared, windowed=first is not None),
+        counts={**_counts(compared, windowed=first is not None), "duplicate_orders": duplicates},
         changed=changed,
         adds=compared.adds,
         removes=[file for key in changed & held.keys() for file in held[key]],
@@ -84,29 +86,29 @@ def _compare(batches: Iterator[pa.RecordBatch], held: Held) -> Iterator[pa.Recor
     yield pa.RecordBatch.from_pydict({"body": [json.dumps(compare(batches, held).to_json())]})
 
 
-def _read_both(spark: SparkSession, config: Config, first: date | None) -> tuple[DataFrame, DataFrame]:
+def _read_both(spark: SparkSession, config: Config, first: date | None) -> tuple[DataFrame, DataFrame, int]:
+    """Orders, items, and how many orders are there twice; with a first day only orders from then on or without a day."""
     names = config.columns
-    # A day of slack on the side of the past: order_date is local, the lake's dates are UTC.
-    since = f"{{order_date}} >= '{first - timedelta(days=1)}' or {{order_date}} is null" if first else None
-    orders = read_table(
-        spark,
-        config,
-        config.orders_table,
-        {
-            "order_id": names.order_id,
-            "order_date": names.order_date,
-            "status": names.order_status,
-            "device": names.order_device,
-        },
-        since,
+    orders = {
+        "order_id": names.order_id,
+        "order_date": names.order_date,
+        "status": names.order_status,
+        "device": names.order_device,
+    }
+    items = {"item_id": names.item_id, "item_order_id": names.item_order_id, "product": names.item_product}
+    order = find_columns(spark, config, config.orders_table, orders)
+    item = find_columns(spark, config, config.order_items_table, items)
+    since = within = None
+    if first is not None:
+        # A day of slack on the side of the past: order_date is local, the lake's dates are UTC.
+        since = f"{order['order_date']} >= '{first - timedelta(days=1)}' or {order['order_date']} is null"
+        of_order, own = as_text(config, item["item_order_id"]), as_text(config, order["order_id"])
+        within = f"{of_order} in (select {own} from {config.orders_table} where {since})"
+    return (
+        read_columns(spark, config, config.orders_table, order, since),
+        read_columns(spark, config, config.order_items_table, item, within),
+        count_repeated(spark, config, config.orders_table, order["order_id"], since),
     )
-    items = read_table(
-        spark,
-        config,
-        config.order_items_table,
-        {"item_id": names.item_id, "item_order_id": names.item_order_id, "product": names.item_product},
-    )
-    return orders, items
 
 
 def classify(orders: DataFrame, items: DataFrame, config: Config) -> DataFrame:
@@ -114,7 +116,7 @@ def classify(orders: DataFrame, items: DataFrame, config: Config) -> DataFrame:
 
     Kinds: ``purchase``, ``excluded`` (by status), ``other_device``, ``without_order``, or one of ``REASONS``.
     """
-    joined = items.join(orders, F.col("item_order_id") == F.col("order_id"), how="left")
+    joined = items.join(each_once(orders), F.col("item_order_id") == F.col("order_id"), how="left")
     local = F.when(F.col("order_date").rlike(_LOCAL_TIME), F.expr("try_cast(trim(order_date) as timestamp_ntz)"))
     utc = F.convert_timezone(F.lit(config.orders_timezone), F.lit("UTC"), local).cast("timestamp")
     excluded = [status.lower() for status in config.excluded_statuses]
@@ -133,6 +135,15 @@ def classify(orders: DataFrame, items: DataFrame, config: Config) -> DataFrame:
             .otherwise(PURCHASE),
         )
     )
+
+
+def each_once(orders: DataFrame) -> DataFrame:
+    """Each order id once, so that an item stays one purchase: the row with the largest (order_date, status, device) counts.
+
+    That is the newest, as texts: if a window of days has one of several rows, it has the one that a read of all of them takes.
+    """
+    largest = F.max(F.struct("order_date", "status", "device"))
+    return orders.groupBy("order_id").agg(largest.alias("row")).select("order_id", "row.*")
 
 
 def to_items(items: DataFrame, first: date | None) -> DataFrame:

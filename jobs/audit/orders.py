@@ -36,33 +36,48 @@ def count_purchases(config: Config, cells: list[Cell]) -> Counter[Cell]:
         for order_id, product in _rows(connection, config.order_items_table, names.item_order_id, names.item_product):
             if product is None or not product.strip(" "):
                 continue
-            for time, platform in orders.get(order_id, ()):
-                counts.update(
-                    cell
-                    for cell in [*by_product.get(product, ()), *by_product[None]]
-                    if cell.platform == platform and cell.start <= time < cell.end
-                )
+            if order_id not in orders:
+                continue
+            time, platform = orders[order_id]
+            counts.update(
+                cell
+                for cell in [*by_product.get(product, ()), *by_product[None]]
+                if cell.platform == platform and cell.start <= time < cell.end
+            )
     return counts
 
 
 def _orders(
     connection: sa.Connection, config: Config, partitions: set[tuple[object, str]]
-) -> dict[str | None, list[tuple[datetime, str]]]:
-    """Time (UTC) and platform of the orders of these days, by the order's id."""
+) -> dict[str | None, tuple[datetime, str]]:
+    """Time (UTC) and platform of the orders of these days, by the order's id; of several rows of an id the largest counts.
+
+    The table is read twice, so that only ids with a row on these days are held; the largest may be of another day.
+    """
     zone = ZoneInfo(config.orders_timezone)
     platforms = {alias.lower(): platform for platform, aliases in config.device_aliases.items() for alias in aliases}
     excluded = {status.lower() for status in config.excluded_statuses}
     names = config.columns
-    found: dict[str | None, list[tuple[datetime, str]]] = defaultdict(list)
     wanted = (names.order_id, names.order_date, names.order_status, names.order_device)
-    for order_id, date, status, device in _rows(connection, config.orders_table, *wanted):
+
+    def place(date: str | None, status: str | None, device: str | None) -> tuple[datetime, str] | None:
         platform = platforms.get((device or "").strip(" ").lower())
         time = _utc(date, zone)
         if platform is None or time is None or (status or "").strip(" ").lower() in excluded:
-            continue
-        if (time.date(), platform) in partitions:
-            found[order_id].append((time, platform))
-    return found
+            return None
+        return (time, platform) if (time.date(), platform) in partitions else None
+
+    held = {order_id for order_id, *row in _rows(connection, config.orders_table, *wanted) if place(*row)}
+    largest: dict[str | None, list[str | None]] = {}
+    for order_id, *row in _rows(connection, config.orders_table, *wanted):
+        if order_id in held:
+            largest[order_id] = max(row, largest.get(order_id, row), key=_rank)
+    return {order_id: found for order_id, row in largest.items() if (found := place(*row))}
+
+
+def _rank(row: list[str | None]) -> list[tuple[bool, str]]:
+    """What puts rows in order: the texts one after another, nothing before any text."""
+    return [(text is not None, text or "") for text in row]
 
 
 def _rows(connection: sa.Connection, table: str, *columns: tuple[str, ...]) -> Iterator[tuple[str | None, ...]]:

@@ -76,3 +76,8 @@ def test_what_load_csv_wrote_spark_reads_to_the_last_digit(
     ask(config.purchases_url.partition("//")[2], "update orders set order_status = 'Delivered' where id = 3000000000")
     again = read_purchases(spark, config, lake, 2, date(2016, 2, 10))
     assert again.changed == {(date(2016, 2, 2), "Android")}
+    config = config.model_copy(update={"purchases_days": 9})
+    windowed = read_purchases(spark, config, lake, 3, date(2016, 2, 10))
+    assert windowed.counts["items"] == 3
+    config = config.model_copy(update={"purchases_days": 1})
+    assert read_purchases(spark, config, lake, 4, date(2016, 2, 10)).counts["items"] == 0

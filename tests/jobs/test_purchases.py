@@ -131,7 +131,37 @@ def test_devices_map_to_platforms_in_any_case_and_others_are_counted(spark, shop
         "without_order": 0,
         "quarantined": 0,
         "other_devices": {"Desktop": 2, "(none)": 1},
+        "duplicate_orders": 0,
     }
+
+
+@pytest.fixture
+def repeating(shop):
+    """A shop whose table of orders has no key."""
+    shop.run("drop table orders")
+    shop.run("create table orders (id integer, order_date timestamp, status text, device text)")
+    return shop
+
+
+def test_an_item_of_an_order_that_stands_there_twice_is_one_purchase(spark, repeating):
+    repeating.order(1, "a", "b")
+    repeating.order(1)
+    repeating.order(2, "a")
+    counts = repeating.read(spark).counts
+    assert (counts["items"], counts["purchases"], counts["duplicate_orders"]) == (3, 3, 1)
+    assert [row["item_id"] for row in repeating.rows()] == ["10", "11", "20"]
+
+
+def test_of_several_rows_of_an_order_the_newest_counts_in_a_window_too(spark, repeating):
+    repeating.order(1, "a", time="2016-02-09 10:00:00", status="paid")
+    repeating.order(1, time="2016-02-09 10:00:00", status="lost", device="Android")
+    repeating.order(1, time="2016-01-01 10:00:00", status="sent")
+    repeating.order(1, time=None, status="unknown")
+    found = repeating.read(spark)
+    assert [(row["status"], row["platform"]) for row in repeating.rows()] == [("paid", "iOS")]
+    assert found.counts["duplicate_orders"] == 3
+    found = repeating.read(spark, purchases_days=5)
+    assert (found.changed, found.counts["duplicate_orders"]) == (set(), 2)
 
 
 def test_both_spellings_of_columns_are_read(spark, tmp_path):
@@ -243,7 +273,15 @@ def test_a_window_leaves_older_partitions_alone(spark, shop):
     found = shop.read(spark, purchases_days=5)
     assert found.changed == {(date(2016, 2, 9), "iOS")}
     assert found.counts["without_order"] == 0  # their orders may lie outside the window
+    assert found.counts["items"] == 0
     assert [row["order_id"] for row in shop.rows()] == ["1"]
+
+
+def test_a_window_reads_the_items_of_its_orders_alone(spark, shop):
+    shop.order(1, "a", "b", time="2016-01-01 10:00:00")
+    shop.order(2, "a", "c", time="2016-02-09 10:00:00")
+    assert shop.read(spark, purchases_days=5).counts["items"] == 2
+    assert [(row["order_id"], row["product"]) for row in shop.rows()] == [("2", "a"), ("2", "c")]
 
 
 def test_files_of_a_partition_are_sorted_by_product_and_time(spark, shop):

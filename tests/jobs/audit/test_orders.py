@@ -60,6 +60,19 @@ def test_an_item_without_its_order_counts_nowhere(world):
     assert count(world) == [0, 0, 0]
 
 
+def test_an_order_that_stands_there_twice_is_its_newest_row(world):
+    copies = [
+        "(0, '2016-02-01 12:00:00', '', 'iOS')",
+        "(0, null, 'z', 'iOS')",
+        "(0, '2016-01-31 12:00:00', 'z', 'iOS')",
+    ]
+    world.shop(*(f"insert into orders values {copy}" for copy in copies))
+    assert count(world, ("2016-02-01 12:00:00", "", "iOS")) == [1, 1, 1]
+    world.shop("delete from order_items", "insert into order_items values (0, 0, 'a')")
+    world.shop("insert into orders values (0, '2016-02-02 12:00:00', '', 'iOS')")
+    assert count(world) == [0, 0, 0]
+
+
 def test_excluded_statuses_are_left_out_in_any_case(world):
     orders = [("2016-02-01 12:00:00", status, "iOS") for status in ("Canceled ", "paid")]
     assert count(world, *orders, excluded_statuses=("cancelED",)) == [1, 1, 1]
