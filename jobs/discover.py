@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import re
+import stat
 import time
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,18 +17,23 @@ from typing import BinaryIO
 
 import xxhash
 
+from jobs.archives import etag_of, list_entries, open_entry
 from jobs.errors import JobError, UnreadableFile
+from jobs.paths import below_root, member_of, written, written_member
 from jobs.schemas import PLATFORMS
 
-MEMBER = "!"
-"""Stands between an archive's path and the name of a member in it."""
-
 _BY_NAME = {platform.lower(): platform for platform in PLATFORMS}
+
+_DATE = re.compile(
+    r"(?<!\d)(?P<year>20\d\d)(?:[-_/]?|/month=)(?P<month>0[1-9]|1[0-2]|(?<=month=)[1-9])"
+    r"(?:[-_/]?|/day=)(?P<day>0[1-9]|[12]\d|3[01]|(?<=day=)[1-9])(?:[01]\d|2[0-3])?(?!\d)"
+)
+"""``20160201``, ``2016-02-01``, ``2016/02/01``, ``year=2016/month=2/day=1``, and with an hour ``2016020110``."""
 
 
 @dataclass(frozen=True)
 class EventFile:
-    """One file as it was listed; ``path`` is relative to the root, with ``/``; ``etag`` is the checksum an archive states."""
+    """One file as it was listed; ``path`` as the ledger writes it; ``etag`` is the checksum an archive states."""
 
     path: str
     platform: str | None
@@ -50,12 +54,13 @@ class EventFile:
 
     @property
     def day(self) -> date:
-        """The day the file is about: a date in its path, else the UTC day of its last change."""
-        for found in re.finditer(r"(?<!\d)(20\d\d)[-_/]?(0[1-9]|1[0-2])[-_/]?(0[1-9]|[12]\d|3[01])(?!\d)", self.path):
-            try:
-                return date(int(found[1]), int(found[2]), int(found[3]))
-            except ValueError:
-                continue
+        """The day the file is about: a date in a member's own name, else in the path, else the UTC day of the last change."""
+        for text in (member_of(self.path) or "", self.path):
+            for found in _DATE.finditer(text):
+                try:
+                    return date(int(found["year"]), int(found["month"]), int(found["day"]))
+                except ValueError:
+                    continue
         return self.modified.date()
 
 
@@ -95,7 +100,7 @@ def list_events(root: str, unfinished_names: tuple[str, ...], young_seconds: flo
     check_root(root)
     top = Path(root)
     if top.is_file():
-        return Listing([_event_file(top, top.name, None)], [])
+        return Listing([_event_file(top, written(top.name), None)], [])
     files: list[EventFile] = []
     unfinished: list[str] = []
     youngest = (time.time() - young_seconds) * 1e6 if young_seconds else math.inf
@@ -105,11 +110,11 @@ def list_events(root: str, unfinished_names: tuple[str, ...], young_seconds: flo
             path = Path(folder) / name
             relative = path.relative_to(top).as_posix()
             if any(fnmatch(part, pattern) for part in relative.split("/") for pattern in unfinished_names):
-                unfinished.append(relative)
+                unfinished.append(written(relative))
                 continue
-            file = _event_file(path, relative, _platform(relative))
+            file = _event_file(path, written(relative), _platform(relative))
             if file.modified_us > youngest:
-                unfinished.append(relative)
+                unfinished.append(file.path)
             else:
                 files.append(file)
     return Listing(sorted(files, key=lambda file: file.path), sorted(unfinished))
@@ -117,10 +122,12 @@ def list_events(root: str, unfinished_names: tuple[str, ...], young_seconds: flo
 
 def is_archive(root: str, file: EventFile) -> bool:
     """Whether the first bytes are those of a ZIP."""
+    path = _path(root, file.path)
     try:
-        with (_path(root, file.path)).open("rb") as stream:
+        _check_regular(path)
+        with path.open("rb") as stream:
             return stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
-    except OSError:
+    except (OSError, UnreadableFile):
         return False
 
 
@@ -130,21 +137,17 @@ def list_members(root: str, archive: EventFile) -> list[EventFile]:
     Raises:
         UnreadableFile: the archive is damaged.
     """
-    try:
-        with zipfile.ZipFile(_path(root, archive.path)) as content:
-            members = [info for info in content.infolist() if not info.is_dir() and not _is_litter(info.filename)]
-    except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise UnreadableFile(f"not a readable ZIP: {error}") from error
-    wrapper = _common_folder([info.filename for info in members])
+    entries = list_entries(_path(root, archive.path))
+    wrapper = _common_folder([entry.filename for entry in entries.values()])
     return [
         EventFile(
-            path=archive.path + MEMBER + info.filename,
-            platform=archive.platform or _platform(info.filename.removeprefix(wrapper)),
-            size=info.file_size,
+            path=written_member(archive.path, name),
+            platform=archive.platform or _platform(name.removeprefix(wrapper)),
+            size=entry.file_size,
             modified_us=archive.modified_us,
-            etag=f"crc32:{info.CRC:08x}",
+            etag=etag_of(entry),
         )
-        for info in sorted(members, key=lambda info: info.filename)
+        for name, entry in sorted(entries.items())
     ]
 
 
@@ -153,25 +156,27 @@ def open_file(root: str, file: EventFile) -> Iterator[BinaryIO]:
     """The file's bytes as they were listed; a member comes unpacked from its archive.
 
     Raises:
-        UnreadableFile: it is gone, may not be read, or is not the file that was listed (its size or time changed).
+        UnreadableFile: it is gone, may not be read, is no regular file, or not the one that was listed (its size or time changed).
     """
-    outer, _, member = file.path.partition(MEMBER)
-    path = _path(root, outer)
+    path, member = _path(root, file.path), member_of(file.path)
     try:
-        if member:
-            with zipfile.ZipFile(path) as archive, archive.open(member) as packed:
-                yield io.BufferedReader(packed)  # type: ignore[type-var]  # ZipExtFile is a stream in all but name
+        _check_regular(path)
+        if member is not None:
+            with open_entry(path, member, file.size, file.etag) as stream:
+                yield stream
         else:
             with path.open("rb") as stream:
                 yield stream
                 now = os.fstat(stream.fileno())
                 _check_unchanged(file, path, now.st_size)
-    except zipfile.BadZipFile as error:
-        raise UnreadableFile(f"damaged in its ZIP: {error}") from error
-    except (KeyError, NotImplementedError, RuntimeError) as error:
-        raise UnreadableFile(f"cannot be unpacked from its ZIP: {error}") from error
     except OSError as error:
         raise UnreadableFile(f"cannot be read: {error.strerror or error}") from error
+
+
+def _check_regular(path: Path) -> None:
+    """Returns if this can be opened: a pipe would be waited for without end, a device may do anything."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise UnreadableFile("is no regular file but a pipe, socket or device; take it out of the folder")
 
 
 def _check_unchanged(file: EventFile, path: Path, size: int) -> None:
@@ -179,17 +184,17 @@ def _check_unchanged(file: EventFile, path: Path, size: int) -> None:
         raise UnreadableFile("changed while it was read; the next run reads it again")
 
 
-def _path(root: str, relative: str) -> Path:
+def _path(root: str, written: str) -> Path:
     top = Path(root)
-    return top if top.is_file() else top / relative
+    return top if top.is_file() else top / below_root(written)
 
 
-def _event_file(path: Path, relative: str, platform: str | None) -> EventFile:
+def _event_file(path: Path, text: str, platform: str | None) -> EventFile:
     try:
-        stat = path.stat()
+        now = path.stat()
     except OSError:
-        return EventFile(relative, platform, -1, 0)
-    return EventFile(relative, platform, stat.st_size, stat.st_mtime_ns // 1000)
+        return EventFile(text, platform, -1, 0)
+    return EventFile(text, platform, now.st_size, now.st_mtime_ns // 1000)
 
 
 def _platform(relative: str) -> str | None:
@@ -204,9 +209,5 @@ def _common_folder(names: list[str]) -> str:
     return f"{top}/" if top and top.lower() not in _BY_NAME else ""
 
 
-def _is_litter(name: str) -> bool:
-    return name.startswith("__MACOSX/") or name.rpartition("/")[2] == ".DS_Store"
-
-
 def _raise(error: OSError) -> None:
-    raise JobError(f"cannot list {error.filename}: {error.strerror}; give this user the right to read it")
+    raise JobError(f"cannot list {written(error.filename)}: {error.strerror}; give this user the right to read it")

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 FLUSH_ROWS = 1_000_000
 """Rows that a task holds before it writes them: bounds its memory whatever the size of a file."""
 
+FLUSH_BYTES = 256 << 20
+"""The same in bytes, for rows with long texts: ordinary rows take half as much."""
+
 FLUSH_RAW_BYTES = 64 << 20
 """The same for the raw text of rejects."""
 
@@ -159,7 +162,7 @@ class _Rows:
         self._piece = piece
         self._views: list[pa.Table] = []
         self._rejects: list[pa.Table] = []
-        self._count = self._raw_bytes = 0
+        self._count = self._bytes = self._raw_bytes = 0
         self.written: list[tuple[str, dict[str, Any]]] = []
 
     @property
@@ -168,13 +171,14 @@ class _Rows:
 
     @property
     def full(self) -> bool:
-        return self._count >= FLUSH_ROWS or self._raw_bytes >= FLUSH_RAW_BYTES
+        return self._count >= FLUSH_ROWS or self._bytes >= FLUSH_BYTES or self._raw_bytes >= FLUSH_RAW_BYTES
 
     def add(self, views: Views, rejects: list[Reject]) -> None:
         assert self._piece is not None  # only a piece's rows come from the decoder
         file = self._piece.file
         if views.time_ms:
             self._views.append(view_rows(views, file))
+            self._bytes += self._views[-1].nbytes
         if rejects:
             self._rejects.append(reject_rows(rejects, file, self._reading))
         self._count += len(views.time_ms) + len(rejects)
@@ -186,6 +190,7 @@ class _Rows:
         self._views += other._views
         self._rejects += other._rejects
         self._count += other._count
+        self._bytes += other._bytes
         self._raw_bytes += other._raw_bytes
 
     def write(self) -> list[tuple[str, dict[str, Any]]]:
@@ -197,7 +202,7 @@ class _Rows:
                 files = write_partitions(self._reading.lake, table, pa.concat_tables(held), sort)
                 results += [(table.name, {"file_id": file_id, "file": file.to_json()}) for file in files]
         self._views, self._rejects = [], []
-        self._count = self._raw_bytes = 0
+        self._count = self._bytes = self._raw_bytes = 0
         return results
 
 

@@ -85,7 +85,10 @@ class Lake:
         delta = self.open(table, version)
         if table.partition_by:
             return delta.to_pyarrow_table(columns=columns)
-        return dataset(delta.file_uris(), schema=table.schema, format="parquet").to_table(columns)
+        # In what delta-rs calls these files the folder of the table is written as in a URL, what follows it is not.
+        folder = delta.table_uri.removeprefix("file://")
+        paths = [f"{self.uri(table)}/{name.removeprefix(folder)}" for name in delta.file_uris()]
+        return dataset(paths, schema=table.schema, format="parquet").to_table(columns)
 
     def files(
         self, table: Table, partitions: Iterable[Partition] | None = None, version: int | None = None

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.decoding.records import Account
-from jobs.discover import MEMBER, EventFile
+from jobs.discover import EventFile
 from jobs.lake import Lake
+from jobs.paths import archive_of, member_of
 from jobs.schemas import FILES, QUARANTINE, Table
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -52,6 +53,7 @@ class Statement:
     first_time: datetime | None
     last_time: datetime | None
     recorded_at: datetime
+    detail: str | None = None
 
     def days(self, table: Table) -> list[date]:
         """First and last date of the partitions in which the file's rows can lie; none where it has none."""
@@ -90,6 +92,18 @@ class Ledger:
             return file.path not in self._open_archives
         return True
 
+    def has_failed(self, file: EventFile) -> bool:
+        """Whether the file could not be read before; it is open already, so that a run reads it is no news."""
+        found = self.statements.get(file.file_id)
+        return found is not None and found.state == FAILED
+
+    def is_news(self, row: dict[str, Any]) -> bool:
+        """Whether a row says something else of its file than what is known; to fail again for the same reason is no news."""
+        found = self.statements.get(row["file_id"])
+        if found is None or row["state"] in (LOADED, REPLACED):
+            return True
+        return any(row.get(name) != getattr(found, name) for name in ("state", "detail", "duplicate_of"))
+
     def loaded(self) -> Iterable[Statement]:
         """Statements about the files whose rows are in the tables."""
         return (statement for statement in self.statements.values() if statement.state == LOADED)
@@ -103,9 +117,9 @@ class Ledger:
     def _open_archives(self) -> set[str]:
         """Archives with a member that has to be looked at again."""
         return {
-            statement.path.partition(MEMBER)[0]
+            archive_of(statement.path)
             for statement in self.statements.values()
-            if MEMBER in statement.path
+            if member_of(statement.path) is not None
             and statement.file_id not in self.tried
             and (
                 statement.state in (PLANNED, FAILED)

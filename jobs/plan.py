@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +12,10 @@ from fnmatch import fnmatch
 
 from jobs.checksum import content_checksum
 from jobs.config import Config
-from jobs.discover import MEMBER, EventFile, Listing, is_archive, list_events, list_members, open_file
+from jobs.discover import EventFile, Listing, is_archive, list_events, list_members, open_file
 from jobs.errors import UnreadableFile
-from jobs.ledger import Ledger, Statement
+from jobs.ledger import DUPLICATE, Ledger, Statement
+from jobs.paths import archive_of, written_member
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,16 @@ class Selection:
     path: str | None = None
 
     def takes(self, file: EventFile) -> bool:
-        """Whether the file's day and path are among those asked for."""
-        if self.path is not None and not fnmatch(file.path, self.path):
+        """Whether the file's day and path, or its archive's path, are among those asked for."""
+        if self.path is not None and not (fnmatch(file.path, self.path) or fnmatch(archive_of(file.path), self.path)):
             return False
         return (self.first is None or file.day >= self.first) and (self.last is None or file.day <= self.last)
+
+    def may_take_members(self, archive: EventFile) -> bool:
+        """Whether members can be among those asked for, whatever their names: a pattern says so up to its first wildcard."""
+        begin = re.split(r"[*?\[]", self.path or "*")[0]
+        members = written_member(archive.path, "")
+        return members.startswith(begin) or begin.startswith(members)
 
 
 @dataclass
@@ -62,35 +70,70 @@ class Plan:
 
     listing: Listing
     batches: list[Batch]
-    removed: int
-    """Loaded files that are not at the source any more; their rows stay."""
+    removed: list[str]
+    """Paths of loaded files that are not at the source any more; their rows stay."""
+
+    @property
+    def source_is_empty(self) -> bool:
+        """Whether nothing at all stands under the root, not even a file set apart."""
+        return not (self.listing.files or self.listing.unfinished)
 
 
-def make_plan(config: Config, ledger: Ledger, selection: Selection) -> Plan:
-    """Lists the root and plans what of it has to be read.
+Checksums = dict[str, str]
+"""By ``file_id`` what was computed before. Plans add to it, but for a file that could not be read: it may be readable later."""
+
+
+def make_plan(config: Config, ledger: Ledger, selection: Selection, checksums: Checksums | None = None) -> Plan:
+    """Lists the root and plans what of it has to be read; a run that plans again hands its ``checksums`` on.
 
     Raises:
         JobError: the root is missing or cannot be read.
     """
     listing = list_events(config.events, config.unfinished_names, config.young_seconds)
-    listed = {file.path for file in listing.files}
-    removed = sum(known.path.partition(MEMBER)[0] not in listed for known in ledger.loaded())
-    return Plan(listing, make_batches(config.events, listing, ledger, selection, config.batch_bytes), removed)
+    there = {file.path for file in listing.files}.union(listing.unfinished)
+    removed = sorted(known.path for known in ledger.loaded() if archive_of(known.path) not in there)
+    known = {} if checksums is None else checksums
+    batches = make_batches(config.events, listing, ledger, selection, config.batch_bytes, known)
+    return Plan(listing, batches, removed)
 
 
-def make_batches(root: str, listing: Listing, ledger: Ledger, selection: Selection, batch_bytes: int) -> list[Batch]:
+def make_batches(
+    root: str, listing: Listing, ledger: Ledger, selection: Selection, batch_bytes: int, checksums: Checksums
+) -> list[Batch]:
     """The run's work in order; the first batch also holds what needs no reading. No work: an empty list."""
     first = Batch()
-    new = [file for file in listing.files if not ledger.is_done(file) and selection.takes(file)]
-    readable = _look_into(root, new, ledger, first)
-    wanted = _set_copies_aside(root, readable, ledger, first)
+    new = [file for file in listing.files if not ledger.is_done(file) and _has_to_be_opened(root, file, selection)]
+    new += _left_alone(new, listing, ledger)
+    readable = _look_into(root, new, ledger, selection, first)
+    wanted = _set_copies_aside(root, readable, ledger, first, checksums)
     batches = _cut(wanted, batch_bytes, first)
     _find_replaced(batches, ledger)
     return [batch for batch in batches if not batch.empty]
 
 
-def _look_into(root: str, new: list[EventFile], ledger: Ledger, batch: Batch) -> list[EventFile]:
-    """Files of a platform, members of archives among them; the others go to the batch's lists."""
+def _has_to_be_opened(root: str, file: EventFile, selection: Selection) -> bool:
+    return selection.takes(file) or (selection.may_take_members(file) and is_archive(root, file))
+
+
+def _left_alone(new: list[EventFile], listing: Listing, ledger: Ledger) -> list[EventFile]:
+    """Known copies of files that ``new`` is about to replace: whatever was selected, their content must not go with them."""
+    paths = {file.path: file.file_id for file in new}
+    replaced = {known.file_id for known in ledger.loaded() if paths.get(known.path, known.file_id) != known.file_id}
+    copies = (
+        file
+        for file in listing.files
+        if (known := ledger.statements.get(file.file_id))
+        and known.state == DUPLICATE
+        and known.duplicate_of in replaced
+    )
+    return [file for file in copies if file.file_id not in ledger.tried and paths.get(file.path) != file.file_id]
+
+
+def _look_into(root: str, new: list[EventFile], ledger: Ledger, selection: Selection, batch: Batch) -> list[EventFile]:
+    """Files of a platform, members of archives among them; the others go to the batch's lists.
+
+    An archive with members that were not asked for is not recorded as seen: a later run looks into it again.
+    """
     readable: list[EventFile] = []
     for file in new:
         if not is_archive(root, file):
@@ -101,16 +144,20 @@ def _look_into(root: str, new: list[EventFile], ledger: Ledger, batch: Batch) ->
         except UnreadableFile as error:
             batch.failed.append((file, str(error)))
             continue
-        batch.archives.append(file)
-        readable += [member for member in members if member.platform]
-        batch.unknown += [member for member in members if not member.platform]
+        wanted = [member for member in members if selection.takes(member)]
+        if len(wanted) == len(members):
+            batch.archives.append(file)
+        readable += [member for member in wanted if member.platform]
+        batch.unknown += [member for member in wanted if not member.platform]
     return readable
 
 
-def _set_copies_aside(root: str, files: list[EventFile], ledger: Ledger, batch: Batch) -> list[EventFile]:
+def _set_copies_aside(
+    root: str, files: list[EventFile], ledger: Ledger, batch: Batch, checksums: Checksums
+) -> list[EventFile]:
     """The files whose content is new; of several with one content the first by path is read.
 
-    Only files of one platform and one size can be copies, so only those are read for their checksum.
+    Only files of one platform and one size can be copies, so only those are read for their checksum, each once.
     """
     loaded: dict[tuple[str | None, int], dict[str, str]] = defaultdict(dict)
     for known in ledger.loaded():
@@ -120,9 +167,10 @@ def _set_copies_aside(root: str, files: list[EventFile], ledger: Ledger, batch: 
     for file in files:
         groups[file.platform, file.size].append(file)
     suspects = [file for key, group in groups.items() if key in loaded or len(group) > 1 for file in group]
+    open_ones = {file.file_id: file for file in suspects if file.file_id not in checksums}
     with ThreadPoolExecutor() as pool:
-        found = pool.map(lambda file: _checksum(root, file), suspects)
-        checksums = dict(zip((file.file_id for file in suspects), found, strict=True))
+        found = pool.map(lambda file: _checksum(root, file), open_ones.values())
+        checksums.update((file_id, value) for file_id, value in zip(open_ones, found, strict=True) if value is not None)
     wanted: list[EventFile] = []
     paths = {file.path: file.file_id for file in files}
     for key, group in groups.items():
@@ -170,9 +218,9 @@ def _cut(files: Iterable[EventFile], batch_bytes: int, first: Batch) -> list[Bat
 def _archives_last(batches: list[Batch]) -> None:
     """An archive counts as seen in the batch that reads the last of its members, not before."""
     archives, batches[0].archives = batches[0].archives, []
+    last = {archive_of(file.path): batch for batch in batches for file in batch.files}
     for archive in archives:
-        holders = [b for b in batches if any(f.path.startswith(archive.path + MEMBER) for f in b.files)]
-        (holders[-1] if holders else batches[0]).archives.append(archive)
+        last.get(archive.path, batches[0]).archives.append(archive)
 
 
 def _copies_with_originals(batches: list[Batch]) -> None:

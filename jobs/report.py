@@ -45,7 +45,7 @@ class Report(Outcome):
         self.files.update(
             listed=len(listing.files),
             unfinished=len(listing.unfinished),
-            removed=plan.removed,
+            removed=len(plan.removed),
             planned=len(batch.files),
             duplicate=len(batch.duplicates),
             unknown_platform=len(batch.unknown),
@@ -53,10 +53,21 @@ class Report(Outcome):
         self.bytes_on_disk = batch.bytes
         self.purchases = purchases.counts
         self._warn("look half-copied and are left for later", listing.unfinished)
+        if plan.source_is_empty and plan.removed:
+            self.warnings.append(
+                f"there is no event file at all, and {len(plan.removed):,} were loaded before: check that the folder of "
+                "CTR_EVENTS is mounted; their rows stay"
+            )
+        else:
+            self._warn("were loaded and are gone from the source (their rows stay)", plan.removed)
         self._warn("lie in no folder of a platform and are not read", [file.path for file in batch.unknown])
         self._warn("are copies of others and add nothing", [file.path for file, _ in batch.duplicates])
         if self.purchases.get("without_order"):
             self.warnings.append(f"{self.purchases['without_order']:,} order items have no order and are in no CTR")
+        if self.purchases.get("duplicate_orders"):
+            self.warnings.append(
+                f"{self.purchases['duplicate_orders']:,} rows of orders have the id of another row; of each id the newest counts"
+            )
 
     def add_result(self, batch: Batch, read: Read, touched: set[Partition]) -> None:
         """What came of the files."""
@@ -64,9 +75,13 @@ class Report(Outcome):
         failed += [(file.path, reason) for file, reason in batch.failed]
         self.files.update(loaded=len(batch.files) + len(batch.failed) - len(failed), failed=len(failed))
         self.files["replaced"] = len(batch.replaced)
-        for result in read.files.values():
-            if result.failure is None:
+        foreign = []
+        for file in batch.files:
+            if (result := read.files[file.file_id]).failure is None:
                 self.account = self.account + result.account
+                if result.account.records > result.account.blank and not result.account.events:
+                    foreign.append(file.path)
+        self._warn("have records but no event in them (are these event files?)", foreign)
         self.partitions = len(touched)
         today = self.started.date()
         self.ages = {

@@ -11,11 +11,12 @@ from rich.console import Console
 
 from jobs.change import changing
 from jobs.config import Config
-from jobs.discover import MEMBER, list_events
+from jobs.discover import list_events
 from jobs.errors import JobError, UsageError
 from jobs.lake import Lake, existing_lake
 from jobs.ledger import LOADED, newest_statements
 from jobs.maintain.kept import Row, all_publications, files_of
+from jobs.paths import archive_of
 from jobs.publish import publish
 from jobs.schemas import FILES, PUBLISHED, Table
 
@@ -151,5 +152,5 @@ def _described(forgotten: list[dict[str, Any]], config: Config) -> str:
         listed = {file.path for file in list_events(config.events, (), 0).files}
     except JobError as error:
         return f"{text}. Whether they still are there is not known: {error}"
-    away = [row["path"] for row in forgotten if row["path"].partition(MEMBER)[0] not in listed]
+    away = [row["path"] for row in forgotten if archive_of(row["path"]) not in listed]
     return f"{text}; {len(away):,} of them are not there any more, and their rows with them" if away else f"{text}."

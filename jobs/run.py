@@ -29,8 +29,9 @@ from jobs.ledger import (
     record,
     statement,
 )
+from jobs.lock import give_way
 from jobs.pace import Pace, say_progress
-from jobs.plan import Batch, Plan, Selection, make_plan
+from jobs.plan import Batch, Checksums, Plan, Selection, make_plan
 from jobs.progress import Stages
 from jobs.publish import publish
 from jobs.purchases import Purchases, read_purchases
@@ -58,17 +59,20 @@ class Run:
         self.day = self.started.date()
         self.read_bytes = 0
         self.failed: set[str] = set()
+        self.checksums: Checksums = {}
 
     def __call__(self, show: Callable[[Report], None]) -> list[Report]:
-        """Does all there is to do, a batch at a time, shows and gives the report of each; between batches the lake is free.
+        """Does all there is to do, a batch at a time, shows and gives the report of each; between batches others get their turn.
 
         Raises:
             JobError: the run cannot go on; what was published before stays.
         """
         reports: list[Report] = []
         while not reports or reports[-1].left:
+            if reports:
+                give_way(self.config.lake, self.config.lock_wait_seconds)
             report = self._batch(with_purchases=not reports)
-            if report.publication or not reports:
+            if report.publication or report.files["failed"] or not reports:
                 show(report)
             reports.append(report)
         return reports
@@ -80,19 +84,22 @@ class Run:
             report.add_recovered(change.recovered)
             self.day = datetime.now(timezone.utc).date()  # of the batch: a backfill may run for days
             with self.stages.stage("list"):
-                plan = make_plan(self.config, Ledger.read(self.lake, self.failed), self.selection)
+                ledger = Ledger.read(self.lake, self.failed)
+                plan = make_plan(self.config, ledger, self.selection, self.checksums)
             batch = plan.batches[0] if plan.batches else Batch()
-            record(self.lake, [statement(file, change.number, PLANNED) for file in batch.files], change.number)
+            planned = [file for file in batch.files if not ledger.has_failed(file)]
+            record(self.lake, [statement(file, change.number, PLANNED) for file in planned], change.number)
             read, purchases = self._read_both(batch, change.number, with_purchases)
             report.add_plan(plan, purchases)
-            if batch.empty and not purchases.changed and not purchases.rejects:
+            concluded = conclusions(batch, read, change.number)
+            self.failed |= {row["file_id"] for row in concluded if row["state"] == FAILED}
+            if not (purchases.changed or purchases.rejects or any(ledger.is_news(row) for row in concluded)):
+                report.add_result(batch, read, set())
                 report.finish(self.stages)
                 return report
             touched = self._write(batch, read, purchases, change.number)
             recompute(self.spark, self.lake, touched, change.number, self.stages)
-            concluded = conclusions(batch, read, change.number)
             record(self.lake, concluded, change.number)
-            self.failed |= {row["file_id"] for row in concluded if row["state"] == FAILED}
             report.add_result(batch, read, touched)
             findings = check_quality(self.lake, report.account, touched, self.config, self.day)
             report.add_findings(findings, self.config)

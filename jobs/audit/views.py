@@ -6,13 +6,11 @@ unchecked; so does one that the simple reader does not understand.
 
 from __future__ import annotations
 
-import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -22,7 +20,7 @@ from jobs.audit.once import TooManyViews, ViewsOnce
 from jobs.audit.progress import Reading
 from jobs.audit.raw import read_records, views_of
 from jobs.config import Config
-from jobs.discover import MEMBER, EventFile, open_file
+from jobs.discover import EventFile, open_file
 from jobs.errors import UnreadableFile
 from jobs.lake import Lake, Partition
 from jobs.ledger import LOADED, newest_statements
@@ -111,21 +109,13 @@ def count_views(config: Config, loaded: list[LoadedFile], cells: list[Cell], con
 
 def find_change(root: str, file: EventFile) -> str | None:
     """What is different about a file since it was loaded; None when it is the same by all that the ledger keys it by."""
-    outer, _, member = file.path.partition(MEMBER)
-    path = Path(root) if Path(root).is_file() else Path(root) / outer
     try:
-        if member:
-            with zipfile.ZipFile(path) as archive:
-                info = archive.getinfo(member)
-            same = info.file_size == file.size and f"crc32:{info.CRC:08x}" == file.etag
-        else:
-            stat = path.stat()
-            same = stat.st_size == file.size and stat.st_mtime_ns // 1000 == file.modified_us
-    except (OSError, KeyError):
-        return "is gone"
-    except zipfile.BadZipFile as error:
-        return f"cannot be read: {error}"
-    return None if same else "was changed since it was loaded"
+        with open_file(root, file):
+            return None
+    except UnreadableFile as error:
+        if error.__cause__ is None:
+            return "was changed since it was loaded"
+        return "is gone" if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError) else str(error)
 
 
 def _read(config: Config, file: LoadedFile, once: ViewsOnce, recount: Recount) -> None:

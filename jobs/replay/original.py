@@ -9,7 +9,7 @@ from typing import BinaryIO
 from jobs.decoding.jsonvalue import mask_surrogates, value_end
 from jobs.decoding.records import Reason
 from jobs.decoding.unpack import CHUNK_BYTES, Source, unpack
-from jobs.discover import MEMBER, EventFile, list_members, open_file
+from jobs.discover import EventFile, open_file
 from jobs.errors import UnreadableFile
 
 GONE = "its event file is gone"
@@ -70,22 +70,12 @@ def open_original(root: str, file: EventFile) -> Iterator[Original]:
         UnreadableFile: with the text ``GONE``, ``CHANGED`` or ``UNREADABLE``; at the end, if it changed in between.
     """
     try:
-        _check(root, file)
+        with open_file(root, file):  # which says before anything is read whether it is another
+            pass
         with open_file(root, file) as stream:
             yield Original(stream)
     except UnreadableFile as error:
         raise UnreadableFile(_why(error)) from error
-
-
-def _check(root: str, file: EventFile) -> None:
-    """Returns if the file that was loaded is there now, which a member's archive tells by the checksum of each member."""
-    archive, member, _ = file.path.partition(MEMBER)
-    if not member:
-        with open_file(root, file):
-            return
-    members = list_members(root, EventFile(archive, None, 0, 0))
-    if file.file_id not in {found.file_id for found in members}:
-        raise UnreadableFile(CHANGED)
 
 
 def _why(error: UnreadableFile) -> str:

@@ -38,7 +38,7 @@ def test_the_steps_are_a_write_of_every_table_and_the_publication_last(uncut):
     assert written == {table.name for table in TABLES}
     assert first[-1] == "after append publications 1"
     assert first[9] == second[0] == "after append files 1"
-    assert second[-1] == "after append publications 2"  # the copy of a changed file is read in a second batch
+    assert second[-1] == "after append publications 1"  # the copy of a changed file is read in the same batch
 
 
 def test_a_first_run_that_dies_again_and_again_one_step_later_each_time(uncut, spark, tmp_path):

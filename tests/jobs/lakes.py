@@ -95,8 +95,10 @@ def all_rows(lake, skip=()):
 
 
 def tree(lake):
-    """Every file of the lake but its lock."""
-    return sorted(str(path) for path in Path(lake.root).rglob("*") if path.is_file() and path.name != ".lock")
+    """Every file of the lake but its locks."""
+    return sorted(
+        str(path) for path in Path(lake.root).rglob("*") if path.is_file() and not path.name.startswith(".lock")
+    )
 
 
 def published_rows(lake, publication):

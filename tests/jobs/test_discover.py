@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import zipfile
 from datetime import date
+from pathlib import Path
 
 import pytest
+from xxhash import xxh3_128_hexdigest
 
 from jobs.discover import EventFile, is_archive, list_events, list_members, open_file
 from jobs.errors import JobError, UnreadableFile
@@ -72,6 +74,14 @@ def test_the_key_changes_with_path_size_or_time_and_with_nothing_else(tmp_path):
         ("iOS/2016/02/03/a.json", date(2016, 2, 3)),
         ("iOS/productEvent_20160203.json.gz", date(2016, 2, 3)),
         ("iOS/2016-02-31/20160203.json", date(2016, 2, 3)),
+        ("iOS/year=2016/month=02/day=03/a.json", date(2016, 2, 3)),
+        ("iOS/year=2016/month=2/day=3/hour=10/a.json", date(2016, 2, 3)),
+        ("iOS/2016020310.json", date(2016, 2, 3)),
+        ("iOS/2016-02-03T10.json", date(2016, 2, 3)),
+        ("iOS/2016-03-01.zip!2016-02-03/a.json", date(2016, 2, 3)),
+        ("iOS/2016-02-03.zip!a.json", date(2016, 2, 3)),
+        ("iOS/2016020325.json", date(1970, 1, 2)),
+        ("iOS/2016/2/3/a.json", date(1970, 1, 2)),
         ("iOS/120160203999.json", date(1970, 1, 2)),
         ("iOS/a.json", date(1970, 1, 2)),
     ],
@@ -137,3 +147,63 @@ def test_a_file_that_is_gone_or_changed_is_unreadable(tmp_path):
     file.unlink()
     with pytest.raises(UnreadableFile, match="cannot be read: No such file"), open_file(str(tmp_path), listed):
         pass
+
+
+def test_a_pipe_is_listed_and_never_opened(tmp_path):
+    put(tmp_path, "iOS/a.json")
+    os.mkfifo(tmp_path / "iOS/pipe")
+    writer = os.open(
+        tmp_path / "iOS/pipe", os.O_RDWR
+    )  # so that who opens it fails this test instead of waiting for ever
+    os.write(writer, b"PK\x03\x04")
+    _, pipe = list_events(str(tmp_path), UNFINISHED).files
+    assert (pipe.path, is_archive(str(tmp_path), pipe)) == ("iOS/pipe", False)
+    with pytest.raises(UnreadableFile, match="no regular file"), open_file(str(tmp_path), pipe):
+        pass
+    assert os.read(writer, 4) == b"PK\x03\x04"
+    os.close(writer)
+
+
+def test_files_archives_and_members_with_the_mark_of_members_in_their_names_are_read(tmp_path):
+    names = {"iOS/sale!.json": b"1", "iOS/a.zip!b": b"2", "iOS/!/!!": b"3"}
+    for name, content in names.items():
+        put(tmp_path, name, content)
+    for name in ("iOS/a.zip", "iOS/a.zip!", "iOS/sale!/a.zip"):
+        put(tmp_path, name)
+        archive(tmp_path / name, **{"b": b"4", "!b": b"5", "./!b": b"6", "c!d!!": b"7"})
+    root, found = str(tmp_path), {}
+    for file in list_events(root, UNFINISHED).files:
+        for one in list_members(root, file) if is_archive(root, file) else [file]:
+            assert one.path not in found
+            with open_file(root, one) as stream:
+                found[one.path] = stream.read()
+    assert found["iOS/sale!!.json"] == b"1"
+    assert found["iOS/sale!!/a.zip!c!d!!"] == b"7"
+    assert sorted(found.values()) == sorted([*names.values(), *3 * [b"4", b"5", b"6", b"7"]])
+
+
+def test_names_that_are_no_utf8_are_listed_as_text_and_read(tmp_path):
+    (tmp_path / "iOS").mkdir()
+    folder = os.fsencode(tmp_path) + b"/iOS/"
+    for name in (b"vis\xe3o.json", "visão.json".encode(), b"vis\\xe3o.json", b"vis\xe3o.tmp"):
+        Path(os.fsdecode(folder + name)).write_bytes(name)
+    archive(Path(os.fsdecode(folder + b"\xff.zip")), a=b"member")
+    listing = list_events(str(tmp_path), UNFINISHED)
+    packed, *loose = sorted(listing.files, key=lambda file: file.path)
+    [member] = list_members(str(tmp_path), packed)
+    assert [file.path for file in [member, *loose]] == [
+        r"iOS/\xff.zip!a",
+        r"iOS/vis\x5cxe3o.json",
+        r"iOS/vis\xe3o.json",
+        "iOS/visão.json",
+    ]
+    assert listing.unfinished == [r"iOS/vis\xe3o.tmp"]
+    contents = []
+    for file in [member, *loose]:
+        with open_file(str(tmp_path), file) as stream:
+            contents.append(stream.read())
+    assert contents == [b"member", b"vis\\xe3o.json", b"vis\xe3o.json", "visão.json".encode()]
+
+
+def test_the_keys_of_files_do_not_change_from_release_to_release():
+    assert EventFile("iOS/visão 1.json", "iOS", 7, 1).file_id == xxh3_128_hexdigest("iOS/visão 1.json\n7\n1".encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 from datetime import date
 
 import pyarrow as pa
@@ -11,9 +12,11 @@ import pytest
 
 from jobs import events
 from jobs.checksum import LEAF, content_checksum
-from jobs.discover import list_events
+from jobs.decoding.decode import decode
+from jobs.decoding.records import Account
+from jobs.discover import EventFile, list_events
 from jobs.errors import AccountError
-from jobs.events import Reading, gather, read_task
+from jobs.events import Reading, gather, read_task, view_rows
 from jobs.schemas import QUARANTINE, VIEWS
 from jobs.tasks import Piece, make_tasks, size_of_tasks
 from tests.rows import NOON, at, event, lines, message
@@ -122,6 +125,23 @@ def test_a_failing_file_that_was_written_in_parts_is_left_out_of_the_commit(plac
     results = list(read_task(task, place.reading()))
     assert sum(kind == "views" for kind, _ in results) > 1
     assert [file.rows for file in gather(results).views] == [1]
+
+
+def test_rows_are_written_before_the_end_when_their_texts_are_long(place, monkeypatch):
+    monkeypatch.setattr(events, "FLUSH_BYTES", 1 << 20)
+    place.put("iOS/a", lines(*[message(event("p" * 500), message_id=str(n)) for n in range(50_000)]))
+    read = place.read(1 << 30)
+    assert len(read.views) == 3  # of one day: after each batch of the decoder, which has 20,000 rows
+    assert sum(file.rows for file in read.views) == 50_000
+
+
+def test_a_long_message_id_does_not_cost_its_length_for_each_event():
+    content = io.BytesIO(lines(message(*[event()] * 5_000, message_id="m" * 100_000)))
+    file = EventFile("iOS/a", "iOS", 1, 1)
+    rows = pa.concat_tables([view_rows(views, file) for views, _ in decode(content, Account(), record_bytes=16 << 20)])
+    assert rows.num_rows == 5_000
+    assert rows.nbytes < 200 * rows.num_rows
+    assert len(rows["message_id"].unique()) == 1
 
 
 def test_a_large_file_of_lines_is_read_in_pieces_with_the_account_and_checksum_of_the_whole(place):

@@ -26,3 +26,12 @@ def test_a_commit_never_drops_the_log_of_the_newest_publication_however_old(tmp_
     lake.overwrite(COVERAGE, rows_of(COVERAGE, []), 101)
     assert recover(lake) == ["coverage", "files"]
     assert rows(lake, FILES) == published
+
+
+def test_a_lake_whose_path_has_spaces_is_read(tmp_path):
+    lake = make_lake(tmp_path / "it's a 'lake' é #1")
+    for number in (1, 2):
+        lake.append(FILES, rows_of(FILES, [said(str(number))]), number)
+        publish(lake, number, "daily", {})
+    assert rows(lake, FILES).total() == 2
+    assert recover(lake) == []

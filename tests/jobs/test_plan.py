@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import zipfile
 from datetime import date, datetime, timezone
 
@@ -40,7 +41,7 @@ class Folder:
 
     def batches(self, batch_bytes=1 << 30, **selection):
         listing = list_events(str(self.root), ())
-        return make_batches(str(self.root), listing, self.ledger, Selection(**selection), batch_bytes)
+        return make_batches(str(self.root), listing, self.ledger, Selection(**selection), batch_bytes, {})
 
     def batch(self, **selection):
         [batch] = self.batches(**selection)
@@ -97,6 +98,21 @@ def test_a_copy_is_looked_at_again_when_its_original_is_not_loaded_any_more(fold
     (folder.root / "iOS/a").unlink()
     folder.know("iOS/b", state=DUPLICATE, duplicate_of=original)
     assert paths(folder.batch().files) == ["iOS/b"]
+
+
+def test_known_copies_of_a_file_that_is_replaced_are_read_with_it(folder):
+    folder.put("iOS/a", b"old")
+    original = folder.know("iOS/a")
+    for name in ("iOS/b", "iOS/c"):
+        folder.put(name, b"old")
+        folder.know(name, DUPLICATE, original)
+    folder.put("iOS/a", b"new!")
+    for batch in (folder.batch(), folder.batch(path="*/a")):
+        assert sorted(paths(batch.files)) == ["iOS/a", "iOS/b"]
+        [(copy, of)] = batch.duplicates
+        assert copy.path == "iOS/c"
+        assert of in [file.file_id for file in batch.files]
+        assert [known.file_id for known in batch.replaced] == [original]
 
 
 def test_a_changed_file_replaces_the_one_loaded_under_its_path(folder):
@@ -159,11 +175,50 @@ def test_an_archive_counts_as_seen_with_the_batch_that_reads_its_last_member(fol
     assert [paths(batch.archives) for batch in batches] == [[], ["all.zip"]]
 
 
+@pytest.mark.parametrize(
+    ("selection", "members", "whole"),
+    [
+        ({"first": date(2016, 2, 2), "last": date(2016, 2, 2)}, ["2016-02-02/b"], False),
+        ({"first": date(2016, 2, 3)}, ["c"], False),
+        ({"first": date(2016, 2, 1), "last": date(2016, 2, 3)}, ["2016-02-01/a", "2016-02-02/b", "c"], True),
+        ({"path": "all 2016-02-03.zip!iOS/2016-02-01/*"}, ["2016-02-01/a"], False),
+        ({"path": "*/2016-02-0[12]/*"}, ["2016-02-01/a", "2016-02-02/b"], False),
+        ({"path": "all*.zip"}, ["2016-02-01/a", "2016-02-02/b", "c"], True),
+    ],
+)
+def test_a_selection_takes_members_and_the_others_stay_for_a_later_run(folder, selection, members, whole):
+    zipped(folder, "all 2016-02-03.zip", **{"2016-02-01/a": b"1", "2016-02-02/b": b"22", "c": b"333"})
+    batch = folder.batch(**selection)
+    assert sorted(paths(batch.files)) == [f"all 2016-02-03.zip!iOS/{name}" for name in members]
+    assert paths(batch.archives) == (["all 2016-02-03.zip"] if whole else [])
+
+
+def test_an_archive_of_which_no_member_is_asked_for_is_not_recorded_and_where_none_can_be_not_opened(folder):
+    zipped(folder, "all.zip", **{"2016-02-01/a": b"1"})
+    folder.put("iOS/broken.zip", b"PK\x03\x04 nonsense")
+    assert folder.batches(path="all.zip!*/b") == []
+    assert folder.batches(path="iOS/a*") == []
+    [(file, _)] = folder.batch(first=date(2017, 1, 1)).failed
+    assert file.path == "iOS/broken.zip"
+
+
 def test_a_damaged_archive_is_failed_with_its_reason(folder):
     folder.put("iOS/broken.zip", b"PK\x03\x04 nonsense")
     [(file, reason)] = folder.batch().failed
     assert file.path == "iOS/broken.zip"
     assert reason.startswith("not a readable ZIP")
+
+
+def test_a_damaged_member_is_planned_though_its_checksum_cannot_be_taken_for_copies(folder):
+    words = bytes(random.Random(1).choices(range(97, 123), k=5000))
+    for name in ("a.zip", "b.zip"):
+        (folder.root / "iOS").mkdir(exist_ok=True)
+        with zipfile.ZipFile(folder.root / "iOS" / name, "w", zipfile.ZIP_LZMA) as content:
+            content.writestr("a", words)
+    damaged = bytearray((folder.root / "iOS/a.zip").read_bytes())
+    damaged[200:260] = b"\xff" * 60
+    (folder.root / "iOS/a.zip").write_bytes(damaged)
+    assert sorted(paths(folder.batch().files)) == ["iOS/a.zip!a", "iOS/b.zip!a"]
 
 
 def test_a_loose_file_that_is_also_a_member_is_read_once(folder):

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
+import random
 import sqlite3
+import threading
+import zipfile
 from datetime import date
 
 import pytest
 from rich.console import Console
 
+from jobs.audit import audit
+from jobs.audit.cells import Period
 from jobs.config import Config
 from jobs.errors import JobError
 from jobs.lake import Lake
 from jobs.ledger import REPLACED, Ledger
+from jobs.lock import lake_lock
 from jobs.maintain import maintain
-from jobs.plan import Selection
+from jobs.plan import Selection, _checksum
 from jobs.progress import Stages
-from jobs.publish import newest_publication
+from jobs.publish import newest_publication, publish
 from jobs.run import Run
 from jobs.schemas import COVERAGE, CTR_DAY, CTR_MINUTE, PUBLICATIONS, QUARANTINE, VIEWS
 from tests.rows import NOON, event, lines, message
@@ -104,6 +112,28 @@ def test_messages_delivered_again_in_another_file_count_once(world):
     assert world.days() == [("02-01", "iOS", "10_001", 2, 1)]
 
 
+def test_messages_with_a_very_long_id_count_once_too(world):
+    once = message(message_id="m" * 5000)
+    world.put("iOS/a", lines(once))
+    world.put("iOS/b", lines(once, message(message_id="m" * 4999)))
+    world.run()
+    ids = [len(row["message_id"]) for row in world.lake.read(VIEWS).to_pylist()]
+    assert ids == [len("sha256:") + 64] * 3
+    assert world.days() == [("02-01", "iOS", "10_001", 2, 1)]
+    assert audit(world.config(), Period(), 20, 1, Console(quiet=True)).exit_code == 0
+
+
+def test_an_order_that_stands_there_twice_is_told_and_counts_once_by_the_audit_too(world):
+    with sqlite3.connect(world.path / "shop.db") as shop:
+        shop.execute("insert into orders values (1, '2016-02-01 12:30:00', 'paid', 'iPhone')")
+    shop.close()
+    world.put("iOS/a", lines(message()))
+    [report] = world.run()
+    assert world.days() == [("02-01", "iOS", "10_001", 1, 1)]
+    assert report.warnings == ["1 rows of orders have the id of another row; of each id the newest counts"]
+    assert audit(world.config(), Period(), 20, 1, Console(quiet=True)).exit_code == 0
+
+
 def test_a_copy_under_another_name_adds_nothing_even_without_message_ids(world):
     world.put("iOS/a", lines(message(message_id=None)))
     world.put("iOS/a (1)", lines(message(message_id=None)))
@@ -131,7 +161,7 @@ def test_a_copy_takes_the_place_of_an_original_that_was_replaced(world):
     world.put("iOS/b", lines(message(event("old"), message_id=None)))
     world.run()
     world.put("iOS/a", lines(message(event("new product"), message_id=None)))
-    world.run()
+    assert len([report for report in world.run() if report.publication]) == 1
     assert [row[2] for row in world.days()] == ["10_001", "new product", "old"]
     assert world.states() == {"iOS/a": "loaded", "iOS/b": "loaded"}
 
@@ -147,8 +177,6 @@ def test_late_events_touch_only_their_day(world):
 
 
 def test_a_file_that_cannot_be_read_is_failed_told_and_tried_again(world):
-    import gzip
-
     packed = gzip.compress(lines(message()))
     world.put("iOS/a.gz", packed[:-9])
     [report] = world.run()
@@ -157,6 +185,58 @@ def test_a_file_that_cannot_be_read_is_failed_told_and_tried_again(world):
     world.put("iOS/a.gz", packed)
     world.run()
     assert world.days() == [("02-01", "iOS", "10_001", 1, 1)]
+
+
+def test_a_file_that_fails_again_for_the_same_reason_is_told_and_publishes_nothing(world):
+    cut = gzip.compress(lines(message()))[:-9]
+    world.put("iOS/a.gz", cut)
+    world.put("iOS/broken.zip", b"PK\x03\x04 nonsense")
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w") as archive:
+        archive.writestr("member.gz", cut[:-9])
+    world.put("Android/all.zip", zipped.getvalue())
+    world.put("MobileWeb/a.gz", cut)
+    world.put("MobileWeb/copy of a.gz", cut)
+    [first] = world.run()
+    before = world.lake.versions()
+    for _ in range(2):
+        [report] = world.run()
+        assert (first.publication, report.publication) == (1, None)
+        assert world.lake.versions() == before
+        assert report.files["failed"] == first.files["failed"] == 4
+        assert [warning for warning in report.warnings if "could not be read" in warning] == [
+            warning for warning in first.warnings if "could not be read" in warning
+        ]
+        assert report.exit_code == first.exit_code == 0
+    world.put("iOS/good", lines(message()))
+    reports = world.run(batch_bytes=1)
+    assert [report.publication for report in reports].count(None) == len(reports) - 1
+    assert sum(report.files["failed"] for report in reports) == 4
+
+
+def test_a_file_that_fails_for_another_reason_is_news(world):
+    cut = gzip.compress(lines(message()))[:-9]
+    world.put("iOS/a.gz", cut, changed=1_460_000_000)
+    world.run()
+    world.put("iOS/a.gz", cut[:2] + b"\xff" * (len(cut) - 2), changed=1_460_000_000)
+    assert world.run()[0].publication == 2
+    assert world.run()[0].publication is None
+
+
+def test_a_file_of_records_without_any_event_is_told(world):
+    world.put("iOS/good", lines(message(events=[]), message()))
+    world.put("iOS/blank", b"\n \n")
+    world.put("iOS/empty", b"")
+    assert not any("no event in them" in warning for warning in world.run()[0].warnings)
+    world.put("iOS/cloudtrail.json", b'{"Records": [' + lines(message()).strip() + b"]}")
+    for number in range(5):
+        world.put(f"iOS/other-{number}.json", b'{"id": %d}\n' % number * 3)
+    [report] = world.run()
+    assert (report.publication, report.exit_code, report.account.decoded) == (2, 0, 16)
+    assert report.warnings == [
+        "files that have records but no event in them (are these event files?): 6: iOS/cloudtrail.json, "
+        "iOS/other-0.json, iOS/other-1.json, iOS/other-2.json, iOS/other-3.json and 1 more"
+    ]
 
 
 def test_a_dead_run_is_taken_back_and_a_plain_run_repeats_it(world, monkeypatch):
@@ -193,6 +273,47 @@ def test_a_backfill_publishes_each_batch_newest_first_and_goes_on_where_it_ended
     reports = world.run("backfill", Selection(), batch_bytes=1)
     assert [report.publication for report in reports] == [2, 3]
     assert [row[2] for row in world.days()] == ["10_001", "p1", "p2", "p3"]
+
+
+def test_a_job_that_waits_for_the_lake_gets_its_turn_after_the_batch(world, monkeypatch):
+    for day in (1, 2, 3):
+        world.put(f"iOS/2016-02-0{day}/a", lines(message(event(f"p{day}", NOON + (day - 1) * DAY))))
+    turns, waits = [], threading.Event()
+
+    def wait():
+        with lake_lock(world.lake.root, "daily", 60, lambda _: waits.set()):
+            turns.append("daily")
+
+    waiter = threading.Thread(target=wait)
+
+    def publish_while_one_waits(lake, number, *rest):
+        if number == 1:
+            waiter.start()
+            assert waits.wait(30)
+        turns.append(number)
+        return publish(lake, number, *rest)
+
+    monkeypatch.setattr("jobs.run.publish", publish_while_one_waits)
+    world.run("backfill", batch_bytes=1)
+    waiter.join(30)
+    assert turns == [1, "daily", 2, 3]
+
+
+def test_a_run_of_many_batches_takes_the_checksum_of_a_file_once(world, monkeypatch):
+    for number in range(5):
+        world.put(f"iOS/2016-02-01/{number}", lines(message(event(f"p{number}"), message_id=None)))
+    taken = []
+
+    def checksum(root, file):
+        taken.append(file.path)
+        return _checksum(root, file)
+
+    monkeypatch.setattr("jobs.plan._checksum", checksum)
+    assert len(world.run("backfill", batch_bytes=1)) == 5
+    assert sorted(taken) == [f"iOS/2016-02-01/{number}" for number in range(5)]
+    world.put("iOS/2016-02-01/copy", lines(message(event("p3"), message_id=None)))
+    world.run()
+    assert world.states()["iOS/2016-02-01/copy"] == "duplicate"
 
 
 def test_orders_that_change_touch_their_days(world):
@@ -259,12 +380,44 @@ def test_young_files_are_left_for_a_later_run(world):
     assert [row[2] for row in world.days()] == ["10_001", "old", "young"]
 
 
-def test_a_file_that_is_removed_at_the_source_keeps_its_rows_and_is_counted(world):
+def test_files_that_are_removed_at_the_source_keep_their_rows_and_are_named(world):
+    world.put("iOS/a", lines(message()))
+    for number in range(7):
+        world.put(f"Android/{number}", lines(message(event(f"p{number}"), message_id=None)))
+    world.run()
+    for number in range(7):
+        (world.path / f"events/Android/{number}").unlink()
+    [report] = world.run()
+    assert (report.publication, report.files["removed"], report.exit_code) == (None, 7, 0)
+    assert report.warnings == [
+        "files that were loaded and are gone from the source (their rows stay): 7: "
+        "Android/0, Android/1, Android/2, Android/3, Android/4 and 2 more"
+    ]
+    assert len(world.days()) == 8
+
+
+def test_a_loaded_file_that_is_set_apart_is_not_removed(world):
+    world.put("iOS/a", lines(message()))
+    world.run()
+    os.utime(world.path / "events/iOS/a")
+    [report] = world.run(young_seconds=3600)
+    assert (report.files["removed"], report.files["unfinished"]) == (0, 1)
+    assert not any("gone from the source" in warning for warning in report.warnings)
+    [report] = world.run(unfinished_names=("iOS",))
+    assert (report.files["removed"], report.files["unfinished"]) == (0, 1)
+
+
+def test_an_empty_source_of_a_lake_with_files_asks_for_the_mount(world):
+    assert world.run()[0].warnings == []
     world.put("iOS/a", lines(message()))
     world.run()
     (world.path / "events/iOS/a").unlink()
     [report] = world.run()
-    assert (report.publication, report.files["removed"]) == (None, 1)
+    assert (report.publication, report.exit_code) == (None, 0)
+    assert report.warnings == [
+        "there is no event file at all, and 1 were loaded before: check that the folder of CTR_EVENTS is mounted; "
+        "their rows stay"
+    ]
     assert world.days() == [("02-01", "iOS", "10_001", 1, 1)]
 
 
@@ -285,3 +438,35 @@ def test_limits_warn_or_exit_3_as_configured(world):
     shop.close()
     [report] = world.run(fatal_limits=("ctr_above_1",))
     assert report.exit_code == 3
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_files_of_every_odd_name_are_loaded_and_what_cannot_be_read_costs_itself_alone(world):
+    world.put("iOS/good", lines(message(event("good"), message_id=None)))
+    world.put("iOS/sale!.json", lines(message(event("sale"), message_id=None)))
+    world.put(os.fsdecode(b"iOS/vis\xe3o.json"), lines(message(event("visao"), message_id=None)))
+    folder = world.path / "events/iOS"
+    with zipfile.ZipFile(folder / "x!.zip", "w") as content:
+        for product in ("first", "second"):
+            content.writestr("a", lines(message(event(product), message_id=None)))
+    with zipfile.ZipFile(folder / "y.zip", "w", zipfile.ZIP_LZMA) as content:
+        content.writestr("a", random.Random(1).randbytes(5000))
+    damaged = bytearray((folder / "y.zip").read_bytes())
+    damaged[200:260] = b"\xff" * 60
+    (folder / "y.zip").write_bytes(damaged)
+    os.mkfifo(folder / "pipe")
+    world.run()
+    assert world.states() == {
+        "iOS/good": "loaded",
+        "iOS/pipe": "failed",
+        "iOS/sale!!.json": "loaded",
+        r"iOS/vis\xe3o.json": "loaded",
+        "iOS/x!!.zip": "archive",
+        "iOS/x!!.zip!a": "loaded",
+        "iOS/x!!.zip!a#2": "loaded",
+        "iOS/y.zip": "archive",
+        "iOS/y.zip!a": "failed",
+    }
+    assert [row[2] for row in world.days() if row[3]] == ["first", "good", "sale", "second", "visao"]
+    [again] = world.run()
+    assert again.files["planned"] == 2
