@@ -7,10 +7,17 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 uv=.venv/bin/uv
 [ -x "$uv" ] || uv=uv
+# A cache of its own, cleared of what is old: PySpark comes as source only, and each resolution would keep 450 MB of it for good.
+export UV_CACHE_DIR=$root/.cache/uv
 out=requirements
 upgrade=()
+finish() {
+  [ "$out" = requirements ] || rm -rf "$out"
+  "$uv" cache prune --quiet
+}
+trap finish EXIT
 case "${1:-}" in
-  --check) out=$(mktemp -d); trap 'rm -rf "$out"' EXIT; cp requirements/*.txt "$out"/ ;;
+  --check) out=$(mktemp -d); cp requirements/*.txt "$out"/ ;;
   --upgrade) upgrade=(--upgrade) ;;
   "") ;;
   *) echo "usage: requirements/lock.sh [--check|--upgrade]" >&2; exit 2 ;;

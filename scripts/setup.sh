@@ -16,7 +16,7 @@ apt_install() {
   fi
   say "installing $* (apt-get) ..."
   "${as_root[@]}" apt-get -qq update > /dev/null &&
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" > /dev/null
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@" > /dev/null
 }
 
 # What the virtual environment was made from: another lock file or another Python makes it anew.

@@ -3,44 +3,120 @@
 from __future__ import annotations
 
 import argparse
-import copy
+import os
+import signal
+import socket
 import sys
+import tempfile
+import threading
+import time
+from contextlib import nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
 import uvicorn
-from uvicorn.config import LOGGING_CONFIG
+from uvicorn.supervisors import Multiprocess
 
+from serving.access.jwks import check_file
 from serving.errors import SettingsError
-from serving.main import create_app
-from serving.settings import Settings, load_settings
+from serving.keys import read_keys
+from serving.load.connections import BoundedProtocol
+from serving.load.heavy import SOCKET
+from serving.load.heavy_keeper import HeavyKeeper
+from serving.logs import log_config
+from serving.observe import MULTIPROCESS
+from serving.settings import Settings, load_settings, override
+
+_LET_WAIT_SECONDS = 0.5
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the service until it is stopped. Exit code 2: a setting is wrong."""
-    _parser().parse_args(arguments)
+    workers = _parser().parse_args(arguments).workers
+    if workers is not None:
+        override("workers", workers)
     try:
         settings = load_settings()
+        if settings.api_keys_file is not None:
+            read_keys(Path(settings.api_keys_file))
+        check_file(settings)
     except SettingsError as error:
         print(f"serving: {error}", file=sys.stderr)
         return 2
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        http="h11",
-        h11_max_incomplete_event_size=settings.header_bytes,
-        log_config=_logging(),
-    )
+    options: dict[str, Any] = {
+        "host": settings.host,
+        "port": settings.port,
+        "http": BoundedProtocol,
+        "h11_max_incomplete_event_size": settings.header_bytes,
+        "timeout_graceful_shutdown": settings.stop_seconds,
+        "access_log": False,  # serving.access tells more, and not the query
+        "log_config": log_config(),
+    }
+    # When it has ended on a signal, uvicorn raises it once more: for what is to be cleaned up, by the block's end.
+    signal.signal(signal.SIGTERM, _end)
+    with suppress(KeyboardInterrupt), HeavyKeeper() if settings.heavy_process else nullcontext() as heavy:
+        if heavy is not None:
+            os.environ[SOCKET] = heavy.address
+        if settings.workers > 1:
+            # The library looks for it when a worker imports it.
+            os.environ.setdefault(MULTIPROCESS, tempfile.mkdtemp(prefix="ctr-metrics-"))
+        serve(uvicorn.Config("serving.main:worker_app", factory=True, workers=settings.workers, **options))
     return 0
 
 
+def serve(config: uvicorn.Config) -> None:
+    """Serve until a signal, by this process or by as many as the configuration says."""
+    shared = open_door(config)
+    if config.workers > 1:
+        Multiprocess(config, [shared]).run()
+    else:
+        uvicorn.Server(config).run([shared])
+
+
+def _end(*_: object) -> None:
+    sys.exit(0)
+
+
+def open_door(config: uvicorn.Config) -> socket.socket:
+    """The socket of the service, which takes connections one at a time.
+
+    asyncio accepts as many waiting connections at once as it asked the system to let wait. So those who already have a connection
+    waited until all of a hundred new ones were read, and of several workers the first that woke took all of them. A server here
+    therefore asks for one; another thread asks for the rest.
+    """
+    waiting, config.backlog = config.backlog, 1
+    shared = listener(config)
+    threading.Thread(target=_let_wait, args=(shared, waiting), name="let-wait", daemon=True).start()
+    return shared
+
+
+def _let_wait(shared: socket.socket, waiting: int) -> None:
+    """Ask again and again, for every server that starts asks for one."""
+    with suppress(OSError):  # the service has ended, and closed it
+        while True:
+            shared.listen(waiting)
+            time.sleep(_LET_WAIT_SECONDS)
+
+
+def listener(config: uvicorn.Config) -> socket.socket:
+    """The bound socket. Its connections send at once: else head and body of an answer lie 40 ms apart.
+
+    asyncio sees to that only for sockets that it made itself; Linux hands the option on to what the socket accepts.
+    """
+    shared = config.bind_socket()
+    shared.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return shared
+
+
 def _parser() -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="python -m serving",
         description="Answers CTR requests over HTTP from the lake. Ctrl-C ends it.",
         epilog=f"Settings, from conf/ctr.toml or the environment:\n{_settings_table()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--workers", metavar="N", help="processes that answer (setting workers)")
+    return parser
 
 
 def _settings_table() -> str:
@@ -49,15 +125,6 @@ def _settings_table() -> str:
         default = "" if setting.is_required() or setting.default_factory else f" (default {setting.default})"
         lines.append(f"  CTR_{name.upper():24}{setting.description}{default}")
     return "\n".join(lines)
-
-
-def _logging() -> dict[str, Any]:
-    """The logging of uvicorn, with the service's own log in it."""
-    config = copy.deepcopy(LOGGING_CONFIG)
-    for formatter in config["formatters"].values():
-        formatter["fmt"] = "%(asctime)s " + formatter["fmt"]
-    config["loggers"]["serving"] = {"handlers": ["default"], "level": "INFO", "propagate": False}
-    return config
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 RETRY_SECONDS = 5
 """What a 503 puts into ``Retry-After``."""
@@ -38,7 +39,60 @@ class ServiceError(Exception):
         self.detail = detail or self.detail
         self.errors = errors
         self.headers: dict[str, str] = {}
+        self.members: dict[str, object] = {}
+        """What the document says beside what every problem says."""
         super().__init__(self.detail)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process gets it as it stands, its cause as a text: kinds differ in what they are made of."""
+        cause = repr(self.__cause__) if self.__cause__ is not None else None
+        return _received, (type(self), self.__dict__, cause)
+
+
+def _received(kind: type[ServiceError], state: dict[str, Any], cause: str | None) -> ServiceError:
+    error = kind.__new__(kind, state["detail"])
+    error.__dict__.update(state)
+    error.__cause__ = Exception(cause) if cause is not None else None
+    return error
+
+
+class Unauthorized(ServiceError):
+    """The request has no valid key or token."""
+
+    status = 401
+    code = "unauthorized"
+    title = "No valid key"
+
+    def __init__(self, detail: str, given: bool = True) -> None:
+        """``given``: there was a key or token, so that the client learns that a new one is wanted (RFC 6750, 3.1)."""
+        super().__init__(detail)
+        self.headers = {"WWW-Authenticate": 'Bearer realm="ctr"' + (', error="invalid_token"' if given else "")}
+
+
+class Forbidden(ServiceError):
+    """The key or token is valid, but not for this."""
+
+    status = 403
+    code = "forbidden"
+    title = "Not for this key"
+
+    def __init__(self, detail: str, scope: str | None = None) -> None:
+        """``scope``: what a key or token for this would have."""
+        super().__init__(detail)
+        if scope is not None:
+            self.headers = {"WWW-Authenticate": f'Bearer realm="ctr", error="insufficient_scope", scope="{scope}"'}
+
+
+class TooManyRequests(ServiceError):
+    """The key, or the address, has asked too often."""
+
+    status = 429
+    code = "too_many_requests"
+    title = "Too many requests"
+
+    def __init__(self, detail: str, seconds: int) -> None:
+        super().__init__(f"{detail} Ask again in {seconds} s.")
+        self.headers = {"Retry-After": str(seconds)}
 
 
 class NotFound(ServiceError):
@@ -48,6 +102,34 @@ class NotFound(ServiceError):
     code = "not_found"
     title = "Not found"
     detail = "There is nothing at this address. /docs lists what there is."
+
+
+class PublicationUnknown(ServiceError):
+    """There never was a publication of that number."""
+
+    status = 404
+    code = "publication_unknown"
+    title = "No such publication"
+
+    def __init__(self, parameter: str, number: int, newest: int) -> None:
+        detail = f"There is no publication {number}."
+        super().__init__(
+            detail,
+            (Fault(parameter, self.code, detail, f"the newest is {newest}; X-Data-Version names that of an answer"),),
+        )
+
+
+class PublicationGone(ServiceError):
+    """What the publication named has been deleted."""
+
+    status = 410
+    code = "publication_gone"
+    title = "The publication is no longer kept"
+
+    def __init__(self, parameter: str, number: int, oldest: int | None) -> None:
+        detail = f"Publication {number} is no longer kept (settings keep_days, keep_publications of the jobs)."
+        hint = "ask for the newest" if oldest is None else f"the oldest that is kept is {oldest}"
+        super().__init__(detail, (Fault(parameter, self.code, detail, hint),))
 
 
 class MethodNotAllowed(ServiceError):
@@ -62,6 +144,39 @@ class MethodNotAllowed(ServiceError):
         self.headers = {"Allow": ", ".join(allowed)}
 
 
+class NotAcceptable(ServiceError):
+    """The client takes none of the forms that there are."""
+
+    status = 406
+    code = "not_acceptable"
+    title = "No acceptable form"
+
+    def __init__(self, header: str, there_is: list[str]) -> None:
+        super().__init__(f"The header {header} takes none of what there is: {', '.join(there_is)}.")
+        self.headers = {"Vary": header}
+
+
+class MissingDays(ServiceError):
+    """``strict`` was asked for, and days of the range are missing."""
+
+    status = 409
+    code = "missing_days"
+    title = "Days are missing in the range"
+
+    def __init__(self, missing: dict[str, list[str]], longest: tuple[str, str] | None, version: int) -> None:
+        count = sum(len(days) for days in missing.values())
+        names = "; ".join(
+            f"{platform}: {', '.join(days[:5])}{' ...' if len(days) > 5 else ''}" for platform, days in missing.items()
+        )
+        nearest = f" The longest part without a missing day is {longest[0]} to {longest[1]}." if longest else ""
+        super().__init__(
+            f"{count} day{'s' if count > 1 else ''} of the range (UTC) without any view: {names}.{nearest} "
+            "Without strict the rest is answered."
+        )
+        self.headers = {"X-Data-Version": str(version)}
+        self.members = {"missingDays": [{"platform": platform, "days": days} for platform, days in missing.items()]}
+
+
 class BodyTooLarge(ServiceError):
     """The body of the request is above the limit."""
 
@@ -71,6 +186,68 @@ class BodyTooLarge(ServiceError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"The body is larger than {limit} bytes (setting body_bytes). Ask for fewer products at once.")
+
+
+class UrlTooLong(ServiceError):
+    """The address with its query is above the limit."""
+
+    status = 414
+    code = "url_too_long"
+    title = "URL too long"
+
+    def __init__(self, limit: int, asked: int) -> None:
+        super().__init__(
+            f"The URL has {asked} bytes; the limit is {limit} (setting url_bytes). "
+            "POST /v1/ctr takes the same parameters in a body."
+        )
+
+
+class BodyTooSlow(ServiceError):
+    """The body of the request did not come in time."""
+
+    status = 408
+    code = "body_too_slow"
+    title = "Request body too slow"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"The body was not complete after {seconds:g} s (setting request_seconds). Send it at once.")
+
+
+class HeadTooSlow(ServiceError):
+    """Request line and headers did not come in time."""
+
+    status = 408
+    code = "head_too_slow"
+    title = "Request head too slow"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"Request line and headers were not complete after {seconds:g} s (setting request_seconds). "
+            "Send them at once."
+        )
+
+
+class HeadTooLarge(ServiceError):
+    """Request line and headers are above the limit."""
+
+    status = 431
+    code = "head_too_large"
+    title = "Request head too large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"Request line and headers are larger than {limit} bytes together (setting header_bytes). "
+            "POST /v1/ctr takes long lists of products in its body."
+        )
+
+
+class MalformedRequest(ServiceError):
+    """What came is no HTTP request."""
+
+    status = 400
+    code = "malformed_request"
+    title = "No HTTP request"
+    detail = "What was sent is no HTTP/1.1 request."
 
 
 class InvalidRequest(ServiceError):
@@ -97,6 +274,37 @@ class NotReady(ServiceError):
         self.headers = {"Retry-After": str(RETRY_SECONDS)}
 
 
+class Loading(NotReady):
+    """The service has started and still opens its first publication."""
+
+    code = "loading"
+    title = "The service is starting"
+    detail = "The service has just started and still opens the newest publication."
+
+    def __init__(self) -> None:
+        super().__init__(self.detail)
+
+
+class Broken(NotReady):
+    """There are publications, and none of them can be served."""
+
+    code = "broken"
+    title = "No publication can be served"
+
+
+class TokenKeysUnavailable(NotReady):
+    """A token came, and the keys that sign tokens could not be read since the start."""
+
+    code = "token_keys_unavailable"
+    title = "Tokens cannot be checked"
+    detail = (
+        "The keys that sign tokens could not be read yet (setting jwt_jwks). The log of the service has the reason."
+    )
+
+    def __init__(self) -> None:
+        super().__init__(self.detail)
+
+
 class LakeUnreadable(NotReady):
     """A file of the lake could not be read while a request was answered."""
 
@@ -107,13 +315,92 @@ class LakeUnreadable(NotReady):
         super().__init__("A table of the lake could not be read. The log of the service has the reason; ask again.")
 
 
+class Busy(NotReady):
+    """Too many requests are being answered at once."""
+
+    code = "busy"
+    title = "Too many requests at once"
+
+    def __init__(self, slots: int, queue: int, setting: str) -> None:
+        waiting = f" and {queue} wait" if queue else ""
+        super().__init__(f"{slots} {setting} run already{waiting} (setting {setting}). The same request may pass soon.")
+        self.headers = {"Retry-After": "1"}
+
+
+class OutOfMemory(NotReady):
+    """A query needed more memory and temporary space than there is."""
+
+    code = "out_of_memory"
+    title = "The answer does not fit into memory"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "All queries together needed more than the settings query_memory and query_spill allow. "
+            "Ask for a shorter range, fewer products or a longer aggregation; or ask again when less is going on."
+        )
+
+
+class HeavyProcessLost(NotReady):
+    """The process that answers heavy requests ended in the middle of one."""
+
+    code = "heavy_process_lost"
+    title = "The process at work on the answer ended"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The process that answers large requests ended while it worked on this one, and is being started again. "
+            "Ask again; if it happens again, ask for less: the machine may be out of memory."
+        )
+
+
+class QueryTimeout(ServiceError):
+    """A query took longer than the limit and was ended."""
+
+    status = 504
+    code = "query_timeout"
+    title = "The query took too long"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"The query was ended after {seconds:g} s (setting query_seconds). "
+            "Ask for a shorter range, fewer products, or start and aggregation at whole hours or days."
+        )
+
+
+class ClientGone(ServiceError):
+    """The client closed the connection before its answer was made. Nobody reads this, but the log has it."""
+
+    status = 499
+    code = "client_gone"
+    title = "The client went away"
+
+
 PROBLEMS: tuple[type[ServiceError], ...] = (
+    Unauthorized,
+    Forbidden,
+    TooManyRequests,
     NotFound,
+    PublicationUnknown,
     MethodNotAllowed,
+    PublicationGone,
+    NotAcceptable,
+    MissingDays,
     BodyTooLarge,
+    BodyTooSlow,
+    HeadTooSlow,
+    UrlTooLong,
+    HeadTooLarge,
+    MalformedRequest,
     InvalidRequest,
     ServiceError,
     NotReady,
+    Loading,
+    Broken,
+    TokenKeysUnavailable,
     LakeUnreadable,
+    Busy,
+    OutOfMemory,
+    HeavyProcessLost,
+    QueryTimeout,
 )
 """Every kind of problem that a client can meet; ``/docs`` lists them."""

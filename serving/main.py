@@ -3,31 +3,60 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
-from serving import VERSION, problems
-from serving.documents import DESCRIPTION, add_docs
-from serving.routes import router
-from serving.settings import Settings
-from serving.store import Store
+from serving import VERSION
+from serving.access.access import Access, SecurityHeaders
+from serving.access.tokens import Tokens
+from serving.load.connections import REFUSALS, STATE, connection_limits
+from serving.load.heavy import SOCKET, Heavy
+from serving.load.workload import Workload
+from serving.observe import Metrics, Observe
+from serving.openapi.documents import DESCRIPTION, EXPOSED, add_docs
+from serving.reply import problems, transfer
+from serving.routes import PATHS, router
+from serving.settings import Settings, load_settings
+from serving.state.store import Store
+
+_START_SECONDS = 5.0
+"""How long the start waits for the first publication. Meanwhile and after that ``/health/ready`` says ``loading``."""
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The service over one lake. Nothing is opened until the server starts it."""
+def create_app(settings: Settings, heavy: str | None = None) -> FastAPI:
+    """The service over one lake. Nothing is opened until the server starts it.
+
+    Args:
+        settings: of one worker.
+        heavy: where the heavy process listens; ``None``: heavy requests are answered here.
+    """
+    tokens = Tokens(settings) if settings.jwt_jwks is not None else None
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        store = Store(settings)
-        app.state.store = store
-        await asyncio.to_thread(store.poll)
-        following = asyncio.create_task(_follow(store, settings.poll_seconds))
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        store, workload = Store(settings), Workload(settings)
+        app.state.store, app.state.workload = store, workload
+        first = asyncio.create_task(asyncio.to_thread(store.poll))
+        tasks = [first, asyncio.create_task(_follow(store, settings.poll_seconds, app.state.metrics))]
+        # A small lake answers from the first request on; a large one must not look dead while it is opened.
+        await asyncio.wait({first}, timeout=_START_SECONDS)
+        if tokens is not None:
+            tasks.append(asyncio.create_task(tokens.keys.follow()))
         try:
-            yield
+            yield {STATE: connection_limits(settings), REFUSALS: app.state.metrics.refused}
         finally:
-            following.cancel()
+            for task in tasks:
+                task.cancel()
+            workload.close()
             store.close()
 
     app = FastAPI(
@@ -35,19 +64,59 @@ def create_app(settings: Settings) -> FastAPI:
         version=VERSION,
         description=DESCRIPTION,
         docs_url=None,
+        openapi_url="/openapi.json" if settings.docs else None,
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    app.state.settings = settings
+    app.state.settings, app.state.tokens, app.state.heavy = settings, tokens, Heavy(heavy)
+    app.add_middleware(transfer.Compress)
+    app.add_middleware(transfer.Head)
+    app.add_middleware(Access, settings=settings, tokens=tokens)
+    app.add_middleware(problems.UrlLimit, limit=settings.url_bytes)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=["Authorization", "Content-Type", "If-None-Match", "X-API-Key", "X-Request-Id"],
+            expose_headers=list(EXPOSED),
+        )
+    app.state.metrics = Metrics()
+    app.add_middleware(Observe, metrics=app.state.metrics, paths=PATHS)
     app.add_middleware(problems.RequestId)
+    app.add_middleware(SecurityHeaders)
     problems.install(app)
     app.include_router(router)
-    add_docs(app)
+    add_docs(app, settings)
     return app
 
 
-async def _follow(store: Store, seconds: float) -> None:
+def worker_app() -> FastAPI:
+    """The service as one of several workers runs it: with its share of memory and threads.
+
+    Raises:
+        SettingsError: a setting is wrong.
+    """
+    threading.Thread(target=_end_with_the_service, name="end", daemon=True).start()
+    app = create_app(load_settings().of_worker(), os.environ.get(SOCKET))
+    # What is there now stays: looking through it for garbage again and again would hold up requests by tens of milliseconds.
+    gc.collect()
+    gc.freeze()
+    return app
+
+
+def _end_with_the_service() -> None:
+    """End this worker when the process that started it was killed: it would answer for ever, and keep the port."""
+    service = multiprocessing.parent_process()
+    if service is not None:
+        service.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _follow(store: Store, seconds: float, metrics: Metrics) -> None:
     while True:
         await asyncio.sleep(seconds)
         await asyncio.to_thread(store.poll)
+        if store.builder is not None:
+            metrics.built(store.builder.seconds)

@@ -8,6 +8,7 @@ import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -24,6 +25,9 @@ else:
 ROOT = Path(__file__).resolve().parent.parent
 """The project folder: ``conf/ctr.toml`` stands here, and relative paths in it start here."""
 
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+"""Signatures that ``jwt_algorithms`` may name: only those whose verifier holds no secret."""
+
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -32,6 +36,10 @@ def _bytes(value: object) -> int:
     if not match or int(match[1]) == 0:
         raise ValueError("wanted a size above 0 such as 64k or 2g")
     return int(match[1]) * _UNITS[match[2]]
+
+
+def _bytes_or_none(value: object) -> int:
+    return 0 if str(value).strip() == "0" else _bytes(value)
 
 
 Bytes = Annotated[int, BeforeValidator(_bytes)]
@@ -45,8 +53,55 @@ class Settings(BaseSettings):
     lake: str = Field(description="root of the Delta tables; a local path")
     host: str = Field("127.0.0.1", description="address that the service listens on")
     port: int = Field(8000, ge=0, le=65535, description="port that the service listens on; 0 takes any free one")
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes that answer; they share the limits on memory and threads, one builds the local copy",
+    )
     allow_unauthenticated: bool = Field(
         False, description="true serves an address other than loopback although callers need no key"
+    )
+    api_keys_file: str | None = Field(
+        None, description="file of API keys (`python -m serving.keys`); with it every request under /v1 wants a key"
+    )
+    key_requests: int = Field(
+        600, ge=1, description="requests of one key, or one subject of JWTs, a minute, in each worker process"
+    )
+    key_guesses: int = Field(10, ge=1, description="wrong keys or JWTs from one address a minute; then it has to wait")
+    jwt_jwks: str | None = Field(
+        None,
+        description="JWKS whose keys sign JWTs: an https URL (http on loopback) or a file; with it a JWT opens /v1 like a key",
+    )
+    jwt_issuer: str | None = Field(None, description="the `iss` that a JWT must have")
+    jwt_audience: str | None = Field(None, description="the `aud` that a JWT must have, alone or among others")
+    jwt_algorithms: tuple[str, ...] = Field(
+        ("RS256",), min_length=1, description=f"how a JWT may be signed; of {', '.join(ALGORITHMS)}"
+    )
+    jwt_platforms_claim: str = Field(
+        "platforms",
+        min_length=1,
+        description="claim that lists the platforms of a JWT (list, or text with spaces); a JWT without it has all of them",
+    )
+    jwt_nbf_required: bool = Field(
+        True, description="false takes JWTs without `nbf`, which some issuers leave out; where it is there it counts"
+    )
+    jwt_leeway_seconds: float = Field(
+        30.0, ge=0, le=300, description="how far the clocks of issuer and service may be apart"
+    )
+    jwt_refresh_seconds: float = Field(
+        300.0,
+        gt=0,
+        description="seconds between two readings of the JWKS: so long a key taken out of it may still open",
+    )
+    jwt_retry_seconds: float = Field(
+        10.0,
+        gt=0,
+        description="a JWT with an unknown key id makes the service read the JWKS at once, at most this often",
+    )
+    docs: bool = Field(True, description="false closes /docs and /openapi.json")
+    cors_origins: tuple[str, ...] = Field(
+        (), description="origins whose pages may read answers, such as https://shop.example; none: only the own page"
     )
     poll_seconds: float = Field(1.0, gt=0, description="seconds between two looks for a new publication")
     body_bytes: Bytes = Field(1 << 20, description="longest body of a POST")
@@ -54,9 +109,59 @@ class Settings(BaseSettings):
     stream_rows: int = Field(
         20_000, ge=1, description="answers of more rows are streamed, that many at a time, without Content-Length"
     )
+    url_bytes: Bytes = Field(16 << 10, description="longest URL with its query")
+    range_days: int = Field(1100, ge=1, description="longest range of one request, in days")
+    buckets: int = Field(100_000, ge=1, description="most buckets in the range of one request")
+    filter_products: int = Field(1000, ge=1, description="most products that one request names")
+    json_rows: int = Field(1_000_000, ge=1, description="most rows of an answer in JSON")
+    download_rows: int = Field(50_000_000, ge=1, description="most rows of an answer in any other format")
+    query_seconds: float = Field(30.0, gt=0, description="longest time of a query; then it is ended")
+    queries: int = Field(8, ge=1, description="queries that run at once")
+    heavy_rows: int = Field(
+        2_000_000,
+        ge=1,
+        description="a request that reads more rows is heavy: it yields to others, and has a queue of its own",
+    )
+    heavy_queries: int = Field(2, ge=1, description="heavy queries that run at once, besides the others")
+    heavy_process: bool = Field(
+        True,
+        description="heavy requests run in a process of their own, which yields to all others; false: in the workers",
+    )
+    queue: int = Field(64, ge=0, description="requests that wait for one of these; more are told to come again")
+    queue_seconds: float = Field(2.0, gt=0, description="longest wait in that queue")
+    streams: int = Field(16, ge=1, description="streamed answers that are read at once")
+    stream_seconds: float = Field(600.0, gt=0, description="longest time of a streamed answer; then it is cut")
+    stall_seconds: float = Field(30.0, gt=0, description="a client that takes nothing of its answer so long is cut off")
+    request_seconds: float = Field(10.0, gt=0, description="longest time for a request's head, and for its body")
+    stop_seconds: int = Field(30, ge=1, description="time that running answers get to finish when the service stops")
+    connections: int = Field(1000, ge=1, description="connections at once; beyond, the longest silent one is closed")
+    query_spill: Bytes = Field(
+        10 << 30, description="temporary space on disk of all queries together, and as much for building the local copy"
+    )
     query_memory: Bytes = Field(2 << 30, description="memory of all queries together; what does not fit goes to disk")
+    cache_bytes: Annotated[int, BeforeValidator(_bytes_or_none)] = Field(
+        64 << 20, description="memory for finished answers, which are given again while the publication holds; 0: none"
+    )
+    older_publications: int = Field(
+        16, ge=1, description="older publications (`asOf`) that are kept open, the last used ones"
+    )
+    replica: bool = Field(
+        True, description="false answers from the Delta tables alone, without a local copy of the counts"
+    )
+    replica_folder: str = Field(
+        default_factory=lambda: str(_cache_home() / "ctr"),
+        description="where the local copies are kept, a folder a lake; default: `ctr` below `$XDG_CACHE_HOME` or `~/.cache`",
+    )
+    replica_memory: Bytes = Field(
+        1 << 30, description="memory that building the local copy may take, besides the queries"
+    )
+    replica_minute_days: int | None = Field(
+        None, ge=0, description="newest days of which the local copy keeps minutes; unset: all of them"
+    )
     query_threads: int = Field(
-        default_factory=lambda: os.cpu_count() or 1, ge=1, description="threads of all queries together; default: cores"
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        description="threads of the queries of all workers; the heavy process has as many; default: cores",
     )
 
     @field_validator("lake")
@@ -67,14 +172,65 @@ class Settings(BaseSettings):
             raise ValueError("wanted a local path; the service does not read object stores")
         return _absolute(value, Path.cwd())
 
+    @field_validator("replica_folder")
+    @classmethod
+    def _replica_path(cls, value: str) -> str:
+        return _absolute(value, Path.cwd())
+
+    @field_validator("jwt_jwks")
+    @classmethod
+    def _jwks_source(cls, value: str | None) -> str | None:
+        if value is None or "://" not in value:
+            return value if value is None else _absolute(value, Path.cwd())
+        url = urlsplit(value)
+        safe = url.scheme == "https" or (url.scheme == "http" and is_loopback(url.hostname or ""))
+        if not safe or not url.hostname or url.username is not None:
+            raise ValueError("wanted an https URL (http on loopback only) without user and password, or a file")
+        return value
+
+    @field_validator("jwt_algorithms")
+    @classmethod
+    def _asymmetric(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not set(value) <= set(ALGORITHMS):
+            raise ValueError(f"wanted some of {', '.join(ALGORITHMS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _jwt_whole(self) -> Self:
+        named = [name for name in ("jwt_jwks", "jwt_issuer", "jwt_audience") if getattr(self, name) is not None]
+        if len(named) in (1, 2):
+            raise ValueError(f"{' and '.join(named)} alone check no JWT: set jwt_jwks, jwt_issuer and jwt_audience")
+        return self
+
     @model_validator(mode="after")
     def _loopback_or_told(self) -> Self:
-        if not self.allow_unauthenticated and not is_loopback(self.host):
+        if not self.allow_unauthenticated and not self.closed and not is_loopback(self.host):
             raise ValueError(
                 f"host {self.host} can be reached from other machines and callers need no key: "
-                "set host = 127.0.0.1, or say allow_unauthenticated = true"
+                "set host = 127.0.0.1, name an api_keys_file or a jwt_jwks, or say allow_unauthenticated = true"
             )
         return self
+
+    @property
+    def closed(self) -> bool:
+        """Whether callers need a key or a JWT."""
+        return self.api_keys_file is not None or self.jwt_jwks is not None
+
+    def of_worker(self) -> Settings:
+        """The same with one worker's share of memory, disk and threads."""
+        shares = self.workers * (2 if self.heavy_process else 1)
+        share = {
+            "query_memory": self.query_memory // shares,
+            "query_spill": self.query_spill // shares,
+            "query_threads": max(1, self.query_threads // self.workers),
+            "cache_bytes": self.cache_bytes // self.workers,
+        }
+        return self.model_copy(update=share)
+
+    def of_heavy_process(self) -> Settings:
+        """The same with the share of the heavy process: half of the memory and disk; workers keep its answers."""
+        share = {"query_memory": self.query_memory // 2, "query_spill": self.query_spill // 2, "cache_bytes": 0}
+        return self.model_copy(update=share)
 
     @classmethod
     def settings_customise_sources(
@@ -89,12 +245,21 @@ class Settings(BaseSettings):
         return env_settings, init_settings
 
 
+def _cache_home() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach the address; a name other than localhost counts as reachable."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def override(name: str, value: object) -> None:
+    """Set one setting for this process and those that it starts, as the environment would."""
+    os.environ[f"CTR_{name.upper()}"] = str(value)
 
 
 def load_settings() -> Settings:
@@ -137,8 +302,9 @@ def _read(file: Path) -> dict[str, Any]:
             f"wrong setting in {file}: serving.lake: lake stands on the top level, the jobs read it too"
         )
     values = {**{key: document[key] for key in ("lake",) if key in document}, **section}
-    if "lake" in values:
-        values["lake"] = _absolute(str(values["lake"]), file.resolve().parent.parent)
+    for name in ("lake", "replica_folder", "api_keys_file", "jwt_jwks"):
+        if name in values:
+            values[name] = _absolute(str(values[name]), file.resolve().parent.parent)
     return values
 
 

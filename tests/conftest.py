@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-for _name in [name for name in os.environ if name.startswith("CTR_") and not name.startswith("CTR_FAULT_")]:
+_OF_TESTS = ("CTR_FAULT_", "CTR_SCHEMA_")
+for _name in [name for name in os.environ if name.startswith("CTR_") and not name.startswith(_OF_TESTS)]:
     del os.environ[_name]  # one's own settings are not those of the tests
 
 REAL_FILE = ROOT.parent / "shared" / "data" / "productEvent_20160201.json.gz"

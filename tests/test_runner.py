@@ -284,7 +284,7 @@ def test_make_alone_prints_every_target_with_a_line() -> None:
 
 def test_make_test_fast_leaves_out_what_is_slow() -> None:
     command = make("--dry-run", "test-fast").stdout
-    assert '-m "not slow and not components and not faults"' in command
+    assert '-m "not slow and not components and not browser and not faults"' in command
 
 
 def test_make_run_with_a_port_in_use_says_so_before_any_work(tmp_path: Path) -> None:

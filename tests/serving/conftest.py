@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,10 +20,13 @@ import uvicorn
 from fastapi import FastAPI
 from hypothesis import HealthCheck, settings
 
+from serving.load.connections import BoundedProtocol
 from serving.main import create_app
-from serving.settings import Settings
-from serving.store import Store
+from serving.settings import ROOT, Settings
+from serving.state.store import Store
 from tests.serving.lake import Lake
+
+pytest.register_assert_rewrite("tests.serving.reading", "tests.serving.wanted")
 
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 """Hypothesis without limits of time: the machine may be busy with something else."""
@@ -32,15 +39,15 @@ def lake(tmp_path: Path) -> Lake:
 
 
 @contextlib.contextmanager
-def running(app: FastAPI) -> Iterator[httpx.Client]:
-    """The application behind uvicorn and h11 in a thread, and a client of it."""
+def running(app: FastAPI, looked: bool = True) -> Iterator[httpx.Client]:
+    """The application behind uvicorn and h11 in a thread, and a client of it; once it has looked at its lake."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app, http="h11", log_config=None, lifespan="on", timeout_graceful_shutdown=5)
+        config = uvicorn.Config(app, http=BoundedProtocol, log_config=None, lifespan="on", timeout_graceful_shutdown=5)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
-        eventually(lambda: server.started)
+        eventually(lambda: server.started and (app.state.store.looked or not looked))
         with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=20) as client:
             yield client
         server.should_exit = True
@@ -54,7 +61,7 @@ def serve() -> Iterator[Callable[..., httpx.Client]]:
     with contextlib.ExitStack() as stack:
 
         def start(lake: Lake, **settings: Any) -> httpx.Client:
-            values = {"lake": str(lake.path), "poll_seconds": 0.05, **settings}
+            values = {"lake": str(lake.path), "poll_seconds": 0.05, "replica": False, **settings}
             app = create_app(Settings(**values))
             client = stack.enter_context(running(app))
             client.store = app.state.store  # type: ignore[attr-defined]
@@ -69,7 +76,7 @@ def open_store() -> Iterator[Callable[..., Store]]:
     stores: list[Store] = []
 
     def start(lake: Lake, **settings: Any) -> Store:
-        store = Store(Settings(lake=str(lake.path), **settings))
+        store = Store(Settings(**{"lake": str(lake.path), "replica": False, **settings}))
         stores.append(store)
         store.poll()
         return store
@@ -77,6 +84,47 @@ def open_store() -> Iterator[Callable[..., Store]]:
     yield start
     for store in stores:
         store.close()
+
+
+def environment(tmp_path: Path, **settings: str) -> dict[str, str]:
+    """The variables of a service of its own, with a configuration file and a cache below the folder."""
+    conf = tmp_path / "conf" / "ctr.toml"
+    conf.parent.mkdir(exist_ok=True)
+    conf.write_text("[serving]\n")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CTR_")}
+    return {
+        **kept,
+        "CTR_CONF": str(conf),
+        "CTR_LAKE": str(tmp_path / "lake"),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        **settings,
+    }
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[bytes], str, Path]]]:
+    """Starts ``python -m serving`` on a free port; gives the process, its address and its log."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*arguments: str, **settings: str) -> tuple[subprocess.Popen[bytes], str, Path]:
+        log = tmp_path / f"log{len(started)}"
+        with log.open("wb") as out:
+            started.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "serving", *arguments],
+                    cwd=ROOT,
+                    env=environment(tmp_path, CTR_PORT="0", **settings),
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                )
+            )
+        found = eventually(lambda: re.search(r"running on (http://127\.0\.0\.1:\d+)", log.read_text()), 60)
+        return started[-1], found[1], log
+
+    yield start
+    for one in started:
+        one.kill()
+        one.wait()
 
 
 def eventually(holds: Callable[[], Any], seconds: float = 15) -> Any:

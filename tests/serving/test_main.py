@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,24 +12,18 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 
 import serving
+from serving.__main__ import listener
 from serving.settings import ROOT, Settings
-from tests.serving.conftest import eventually
+from tests.serving.conftest import environment, eventually
 from tests.serving.lake import view
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-
-def environment(tmp_path: Path, **settings: str) -> dict[str, str]:
-    conf = tmp_path / "conf" / "ctr.toml"
-    conf.parent.mkdir(exist_ok=True)
-    conf.write_text("[serving]\n")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("CTR_")}
-    return {**kept, "CTR_CONF": str(conf), "CTR_LAKE": str(tmp_path / "lake"), **settings}
 
 
 def run(tmp_path: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -41,32 +36,6 @@ def run(tmp_path: Path, *arguments: str, **settings: str) -> subprocess.Complete
         timeout=60,
         check=False,
     )
-
-
-@pytest.fixture
-def process(tmp_path):
-    """Starts ``python -m serving`` on a free port; gives the process, its address and its log."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(**settings: str) -> tuple[subprocess.Popen[bytes], str, Path]:
-        log = tmp_path / "log"
-        with log.open("wb") as out:
-            started.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", "serving"],
-                    cwd=ROOT,
-                    env=environment(tmp_path, CTR_PORT="0", **settings),
-                    stdout=out,
-                    stderr=subprocess.STDOUT,
-                )
-            )
-        found = eventually(lambda: re.search(r"running on (http://127\.0\.0\.1:\d+)", log.read_text()), 60)
-        return started[-1], found[1], log
-
-    yield start
-    for one in started:
-        one.kill()
-        one.wait()
 
 
 def test_the_process_serves_a_lake_that_appears_after_its_start_and_ends_on_sigterm(process, lake):
@@ -84,11 +53,94 @@ def test_the_process_serves_a_lake_that_appears_after_its_start_and_ends_on_sigt
     assert "Traceback" not in log.read_text()
 
 
+def test_several_workers_answer_share_one_replica_follow_the_lake_and_end_together(process, lake, tmp_path):
+    lake.publish([view("2016-01-03 14:00:00")])
+    running, url, log = process("--workers", "2", CTR_POLL_SECONDS="0.1", CTR_CACHE_BYTES="0")
+    eventually(lambda: len(re.findall(r"Application startup complete", log.read_text())) == 2, 60)
+    pids = {int(pid) for pid in re.findall(r"Started server process \[(\d+)\]", log.read_text())}
+    assert len(pids - {running.pid}) == 2
+    query = "startTimestamp=2016-01-03 13:55:00&endTimestamp=2016-01-04 13:55:00&aggregation=60"
+
+    eventually(
+        lambda: all("replica" in httpx.get(f"{url}/v1/ctr?{query}").headers["server-timing"] for _ in range(10)), 30
+    )
+    assert len(list((tmp_path / "cache").rglob("*.duckdb"))) == 3
+    lake.publish([view("2016-01-03 14:00:00")] * 2)
+    eventually(lambda: {httpx.get(f"{url}/v1/platforms").headers["x-data-version"] for _ in range(10)} == {"2"}, 20)
+    os.kill(min(pids - {running.pid}), signal.SIGKILL)
+    eventually(lambda: len(re.findall(r"Application startup complete", log.read_text())) == 3, 60)
+    assert httpx.get(f"{url}/v1/ctr?{query}").status_code == 200
+    running.send_signal(signal.SIGTERM)
+    running.wait(30)
+    for pid in pids:
+        assert not Path(f"/proc/{pid}").exists()
+    assert "Traceback" not in log.read_text()
+
+
+def test_workers_end_with_a_service_that_is_killed(process, lake):
+    lake.publish([view("2016-01-03 14:00:00")])
+    running, url, log = process("--workers", "2")
+    eventually(lambda: len(re.findall(r"Application startup complete", log.read_text())) == 2, 60)
+    pids = {int(pid) for pid in re.findall(r"Started server process \[(\d+)\]", log.read_text())}
+    running.kill()
+    running.wait()
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 30)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url + "/health/live")
+
+
+def test_connections_wait_in_a_long_queue_while_workers_that_take_one_at_a_time_are_held_up(process, lake):
+    lake.publish([view("2016-01-03 14:00:00")])
+    running, url, log = process("--workers", "2")
+    eventually(lambda: len(re.findall(r"Application startup complete", log.read_text())) == 2, 60)
+    eventually(lambda: httpx.get(url + "/health/ready").status_code == 200, 20)
+    time.sleep(1)
+    workers = {int(pid) for pid in re.findall(r"Started server process \[(\d+)\]", log.read_text())} - {running.pid}
+    address = ("127.0.0.1", int(url.rpartition(":")[2]))
+    with contextlib.ExitStack() as stack:
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            clients = [stack.enter_context(socket.create_connection(address, timeout=20)) for _ in range(100)]
+        finally:
+            for pid in workers:
+                os.kill(pid, signal.SIGCONT)
+        for client in clients:
+            client.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert all(client.recv(100).startswith(b"HTTP/1.1 200") for client in clients)
+
+
+def test_connections_of_the_socket_that_workers_share_send_without_delay():
+    shared = listener(uvicorn.Config("serving.main:worker_app", port=0, log_config=None))
+    with shared:
+        shared.listen()
+        with socket.create_connection(shared.getsockname()):
+            accepted, _ = shared.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
+def test_a_stop_lets_a_running_answer_finish(process, lake):
+    lake.publish([view("2016-01-03 14:00:00", f"{number:05}" * 40) for number in range(60_000)])
+    running, url, _ = process()
+    eventually(lambda: httpx.get(url + "/health/ready").status_code == 200, 10)
+    query = "startTimestamp=2016-01-03 13:55:00&endTimestamp=2016-01-04 13:55:00&aggregation=60&format=ndjson"
+    with httpx.stream("GET", f"{url}/v1/ctr?{query}", headers={"Accept-Encoding": "identity"}, timeout=60) as answer:
+        pieces = answer.iter_bytes()
+        text = next(pieces)
+        running.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert running.poll() is None, "it waits for the answer"
+        text += b"".join(pieces)
+    assert text.endswith(b'{"rows":60000,"dataVersion":1}\n')
+    assert running.wait(20) in (0, -signal.SIGTERM)
+
+
 def test_headers_above_the_limit_are_refused_and_others_are_served(process):
     _, url, _ = process(CTR_HEADER_BYTES="4k")
     assert httpx.get(url + "/health/live", headers={"X-Long": "x" * 2000}).status_code == 200
     with contextlib.suppress(httpx.TransportError):  # the connection may close before the client has sent it all
-        assert httpx.get(url + "/health/live", headers={"X-Long": "x" * 2_000_000}).status_code == 400
+        assert httpx.get(url + "/health/live", headers={"X-Long": "x" * 2_000_000}).status_code == 431
     assert httpx.get(url + "/health/live").status_code == 200
 
 
@@ -98,6 +150,14 @@ def test_another_address_than_loopback_is_refused_with_one_line(tmp_path):
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
     assert "allow_unauthenticated = true" in done.stderr
+
+
+def test_a_file_of_token_keys_that_is_none_is_told_at_the_start(tmp_path):
+    file = tmp_path / "jwks.json"
+    file.write_text('{"keys": []}')
+    done = run(tmp_path, CTR_JWT_JWKS=str(file), CTR_JWT_ISSUER="i", CTR_JWT_AUDIENCE="a")
+    assert done.returncode == 2
+    assert done.stderr == f"serving: wrong setting jwt_jwks: {file}: it has no public key with an id (kid) for RS256\n"
 
 
 def test_help_lists_every_setting_and_starts_nothing(tmp_path):

@@ -107,6 +107,47 @@ def test_an_address_that_others_reach_is_taken_when_told_in_words(conf):
     assert load_settings().host == "0.0.0.0"
 
 
+ISSUED = {"jwt_issuer": "https://issuer.example/", "jwt_audience": "ctr"}
+
+
+@pytest.mark.parametrize(
+    "more", [{"api_keys_file": "/keys.json"}, {"jwt_jwks": "https://issuer.example/jwks.json", **ISSUED}]
+)
+def test_an_address_that_others_reach_is_taken_with_keys_or_tokens(more):
+    settings = Settings(lake="/x", host="0.0.0.0", **more)
+    assert settings.closed
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"jwt_jwks": "https://issuer.example/jwks.json"}, "jwt_jwks alone check no JWT"),
+        ({"jwt_issuer": "x", "jwt_audience": "y"}, "jwt_issuer and jwt_audience alone check no JWT"),
+        ({"jwt_jwks": "http://issuer.example/jwks.json", **ISSUED}, "wanted an https URL"),
+        ({"jwt_jwks": "http://127.0.0.1.evil.example/jwks.json", **ISSUED}, "wanted an https URL"),
+        ({"jwt_jwks": "https://user:secret@issuer.example/", **ISSUED}, "without user and password"),
+        ({"jwt_jwks": "file:///etc/passwd", **ISSUED}, "wanted an https URL"),
+        ({"jwt_jwks": "https:///jwks.json", **ISSUED}, "wanted an https URL"),
+        ({"jwt_algorithms": ["RS256", "HS256"]}, "wanted some of RS256"),
+        ({"jwt_algorithms": ["none"]}, "wanted some of RS256"),
+        ({"jwt_algorithms": []}, "at least 1 item"),
+    ],
+)
+def test_a_setting_of_tokens_that_would_not_be_safe_is_refused(settings, told):
+    with pytest.raises(ValueError, match=told):
+        Settings(lake="/x", **settings)
+
+
+@pytest.mark.parametrize("source", ["https://issuer.example/jwks.json", "http://127.0.0.1:9/x", "http://[::1]:9/x"])
+def test_the_jwks_may_be_an_address_with_tls_or_on_loopback(source):
+    assert Settings(lake="/x", jwt_jwks=source, **ISSUED).jwt_jwks == source
+
+
+def test_a_jwks_that_is_a_file_of_the_configuration_starts_at_the_folder_above_it(conf, tmp_path):
+    conf('lake = "x"\n[serving]\njwt_jwks = "conf/jwks.json"\njwt_issuer = "i"\njwt_audience = "a"\n')
+    assert load_settings().jwt_jwks == str(tmp_path / "conf" / "jwks.json")
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
 def test_loopback_addresses_need_no_word(host):
     assert is_loopback(host)

@@ -1,0 +1,165 @@
+"""Connections in bounds, which uvicorn leaves open: how many, how long for a request head, how long for a slow reader."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import sys
+import termios
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from time import monotonic
+from typing import Any
+
+import h11
+from h11._connection import DEFAULT_MAX_INCOMPLETE_EVENT_SIZE
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from serving.errors import HeadTooLarge, HeadTooSlow, MalformedRequest, ServiceError
+from serving.reply.problems import PROBLEM, document, new_request_id
+from serving.settings import Settings
+
+STATE = "connection_limits"
+"""Where the lifespan of the application puts its ``ConnectionLimits``, for the protocol to find."""
+
+
+REFUSALS = "connection_refusals"
+"""Where it puts what counts refusals: these happen before there is a request that the application could count."""
+
+
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """The limits of connections; seconds are those of silence or slowness that are borne."""
+
+    connections: int
+    request_seconds: float
+    stall_seconds: float
+
+
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    """The limits that the settings name."""
+    return ConnectionLimits(settings.connections, settings.request_seconds, settings.stall_seconds)
+
+
+class BoundedProtocol(H11Protocol):
+    """HTTP/1.1 by uvicorn, without patience for heads that do not end and for readers that do not read."""
+
+    transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection; when there are too many, the one that has been silent longest makes room."""
+        super().connection_made(transport)
+        self._limits: ConnectionLimits = self.app_state[STATE]
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
+        self.idle_since = monotonic()
+        self._expect_head()
+        if len(self.connections) > self._limits.connections:
+            self._make_room()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection and its timers."""
+        self._cancel_head()
+        self._cancel_stall()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read; a head that has begun has to end in time."""
+        super().data_received(data)
+        if not self.idle:
+            self._cancel_head()
+        elif self._head_timer is None and not self.transport.is_closing():
+            self._expect_head()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request of the connection."""
+        self.idle_since = monotonic()
+        super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        """The client does not take what was sent to it: it has some time to do so."""
+        super().pause_writing()
+        self._watch_for_stall()
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self._cancel_stall()
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """Tell what was wrong with a head that could not be read, and close."""
+        limit = self.config.h11_max_incomplete_event_size or DEFAULT_MAX_INCOMPLETE_EVENT_SIZE
+        too_large = len(self.conn.trailing_data[0]) > limit
+        self._refuse(HeadTooLarge(limit) if too_large else MalformedRequest())
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _expect_head(self) -> None:
+        self._head_timer = self.loop.call_later(self._limits.request_seconds, self._head_late)
+
+    def _head_late(self) -> None:
+        self._head_timer = None
+        if not self.idle or self.transport.is_closing():
+            return
+        if self.conn.trailing_data[0]:
+            self._refuse(HeadTooSlow(self._limits.request_seconds))
+        else:
+            self.transport.close()
+
+    def _watch_for_stall(self) -> None:
+        self._stall_timer = self.loop.call_later(self._limits.stall_seconds, self._stalled, self._untaken())
+
+    def _untaken(self) -> int:
+        """Bytes that the client has not taken: those in this process, and those that the system keeps for it."""
+        system = fcntl.ioctl(self.transport.get_extra_info("socket"), termios.TIOCOUTQ, bytes(4))
+        return self.transport.get_write_buffer_size() + int.from_bytes(system, sys.byteorder)
+
+    def _stalled(self, before: int) -> None:
+        if self._untaken() < before:  # slow, but it takes
+            self._watch_for_stall()
+            return
+        self.logger.warning(
+            "a client took nothing for %g s (setting stall_seconds): cut off", self._limits.stall_seconds
+        )
+        self.transport.abort()
+
+    def _cancel_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _cancel_stall(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+
+    def _make_room(self) -> None:
+        silent = [other for other in self.connections if isinstance(other, BoundedProtocol) and other.idle]
+        oldest = min(silent, key=lambda other: other.idle_since)
+        self.logger.warning("more than %d connections (setting connections): one was closed", self._limits.connections)
+        oldest.transport.abort()
+
+    def _refuse(self, error: ServiceError) -> None:
+        """Answer with a problem document and close. Before a whole head is read there is no application to do it."""
+        if not self.idle or self.transport.is_closing():
+            self.transport.abort()
+            return
+        request_id = new_request_id()
+        self.logger.info("request %s: %d %s", request_id, error.status, error.detail)
+        self.app_state[REFUSALS](error.code)
+        body = json.dumps(document(error, request_id)).encode()
+        headers = [("Content-Type", PROBLEM), ("Content-Length", str(len(body))), ("X-Request-Id", request_id)]
+        status = HTTPStatus(error.status)
+        head = h11.Response(
+            status_code=status, headers=[*headers, ("Connection", "close")], reason=status.phrase.encode()
+        )
+        events: tuple[Any, ...] = (head, h11.Data(data=body), h11.EndOfMessage())
+        with suppress(h11.LocalProtocolError):  # the last answer was said to be the last: then there is nothing to say
+            for event in events:
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()

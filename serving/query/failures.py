@@ -1,0 +1,35 @@
+"""What a failing read raises, and what that is to a client."""
+
+from __future__ import annotations
+
+import duckdb
+import pyarrow as pa
+
+from serving.errors import LakeUnreadable, OutOfMemory
+
+FAILURES = (duckdb.Error, pa.ArrowException, OSError)
+"""What a failing read raises: DuckDB its own errors, until its rows come through Arrow, which knows others."""
+
+
+def is_unreadable(error: BaseException) -> bool:
+    """Whether a file could not be read."""
+    return isinstance(error, duckdb.IOException) or (isinstance(error, FAILURES) and "IO Error" in str(error))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the query needed more memory and disk than it may have."""
+    through_arrow = isinstance(error, FAILURES) and "Out of Memory Error" in str(error)
+    return isinstance(error, duckdb.OutOfMemoryException) or through_arrow
+
+
+def tell(error: BaseException) -> None:
+    """Return on what is no failure of DuckDB.
+
+    Raises:
+        OutOfMemory: the error says so.
+        LakeUnreadable: the error says so.
+    """
+    if is_out_of_memory(error):
+        raise OutOfMemory from error
+    if is_unreadable(error):
+        raise LakeUnreadable from error

@@ -1,0 +1,152 @@
+"""Builds the replica in the background: one builder per host, one segment at a time, each swapped in whole."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+
+import duckdb
+
+from serving.load.threads import HEAVY, lower_priority
+from serving.query import queries
+from serving.replica.replica import Replica
+from serving.replica.segments import Segment, day_of
+from serving.settings import Settings
+from serving.state.database import open_database
+
+logger = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 30.0
+"""How long the builder waits after a failure before it tries the same segments again."""
+
+
+class Builder:
+    """A thread that makes the files that are missing. Where another process on the host builds, it waits and looks."""
+
+    def __init__(self, settings: Settings, replica: Replica) -> None:
+        self._settings = settings
+        self._replica = replica
+        self._wanted: tuple[Segment, ...] = ()
+        self._changed = threading.Event()
+        self._ended = threading.Event()
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._thread = threading.Thread(target=self._run, name="replica-builder", daemon=True)
+        self._failed = False
+        self.seconds = 0.0
+        """How long the last round that made something took."""
+
+    def want(self, segments: tuple[Segment, ...]) -> None:
+        """Make these segments, and delete the files of all others. To be called again until none is missing."""
+        if segments == self._wanted and (self._failed or not self._replica.missing(segments)):
+            return
+        self._wanted = segments
+        self._changed.set()
+        if not self._thread.is_alive() and not self._ended.is_set():
+            self._thread.start()
+
+    def close(self) -> None:
+        """Stop, also in the middle of a segment; the next builder deletes what is half made."""
+        self._ended.set()
+        self._changed.set()
+        while self._thread.is_alive():
+            connection = self._connection
+            if connection is not None:
+                with contextlib.suppress(duckdb.Error):  # it may have been closed in between
+                    connection.interrupt()
+            self._thread.join(0.05)
+
+    def _run(self) -> None:
+        lower_priority(HEAVY)
+        while not self._ended.is_set():
+            self._changed.clear()
+            try:
+                self.build()
+                self._failed = False
+            except Exception as error:  # disk, lake: whatever it is, Delta still answers
+                self._failed = True
+                if not self._ended.is_set():
+                    logger.error("the replica could not be built, Delta answers meanwhile: %s", error)
+            self._changed.wait(_RETRY_SECONDS if self._failed else None)
+
+    def build(self) -> bool:
+        """Make what is missing and delete what is no longer wanted. False: another process is at it.
+
+        Raises:
+            OSError: the folder cannot be written.
+            duckdb.Error: the lake cannot be read, or a segment does not fit into memory and disk.
+        """
+        self._replica.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _locked(self._replica.folder / "lock") as mine:
+            if mine:
+                self._make(self._wanted)
+            return mine
+
+    def _make(self, wanted: tuple[Segment, ...]) -> None:
+        self._clean(wanted)
+        missing = self._replica.missing(wanted)
+        if not missing:
+            return
+        began = perf_counter()
+        with tempfile.TemporaryDirectory(prefix="spill-", dir=self._replica.folder) as spill:
+            folders = (self._settings.lake, str(self._replica.folder))
+            self._connection = open_database(
+                1, self._settings.replica_memory, spill, folders, self._settings.query_spill
+            )
+            try:
+                for segment in missing:
+                    if self._ended.is_set() or self._wanted != wanted:
+                        return
+                    self._make_one(self._connection, segment)
+            finally:
+                connection, self._connection = self._connection, None
+                connection.close()
+        self.seconds = perf_counter() - began
+        logger.info("replica: made %d of %d segments in %.1f s", len(missing), len(wanted), self.seconds)
+
+    def _make_one(self, connection: duckdb.DuckDBPyConnection, segment: Segment) -> None:
+        """One file under a temporary name, flushed to the disk, then renamed: it is there whole or not at all."""
+        final = self._replica.path(segment)
+        half = final.with_suffix(".half")
+        half.unlink(missing_ok=True)
+        source = str(Path(self._settings.lake) / segment.rollup)
+        first, last = day_of(segment.start), day_of(segment.end - 1)
+        for statement in queries.make_segment(source, segment.version, str(half), segment.name, first, last):
+            connection.execute(statement.sql, statement.values)
+        with half.open("rb") as file:
+            os.fsync(file.fileno())
+        half.rename(final)
+        _flush_folder(final.parent)
+
+    def _clean(self, wanted: tuple[Segment, ...]) -> None:
+        """Delete what no wanted segment names. Who has such a file open reads it to the end all the same."""
+        kept = {self._replica.path(segment).name for segment in wanted}
+        for file in self._replica.folder.iterdir():
+            if file.is_file() and file.name not in kept and file.name != "lock":
+                file.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(file: Path) -> Iterator[bool]:
+    """Whether this process is the builder of the host until the block ends; the system frees the lock of a dead one."""
+    with file.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

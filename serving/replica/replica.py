@@ -1,0 +1,159 @@
+"""The local replica: segments of the rollups as sorted DuckDB files, attached read-only by every worker on the host.
+
+Which file serves which publication is decided by its name alone (``segments``), so there is nothing to keep in step: a segment
+whose file is not there yet is answered from Delta, and a new publication goes on with every segment that it left unchanged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import threading
+from collections import Counter
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+import duckdb
+
+from serving.query import queries
+from serving.replica.segments import Segment, product_id, segments_of
+from serving.settings import Settings
+from serving.state.publications import Publication
+
+logger = logging.getLogger(__name__)
+
+SUFFIX = ".duckdb"
+
+_WRONG_CHECKSUM = "Corrupt database file"
+"""What DuckDB says of a block that is not what was written."""
+
+
+class Replica:
+    """The files of one lake's replica, and which of them this process has attached."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._lake = settings.lake
+        self._minute_days = settings.replica_minute_days
+        self.folder = replica_folder(settings)
+        self._users: Counter[str] = Counter()
+        self._names: dict[int, str | None] = {}
+        """The products of every segment of days that was ever attached here, by number; ``None``: several names share it."""
+        self._suspects: set[str] = set()
+        """Names of segments that failed while they were read: not attached again before their file was read whole."""
+        self._lock = threading.Lock()
+        self.discarded = 0
+        """How many files turned out broken in this process."""
+
+    def segments(self, publication: Publication) -> tuple[Segment, ...]:
+        """Every segment that a publication has data for; none if the lake cannot be read."""
+        try:
+            return segments_of(self._lake, publication)
+        except Exception as error:  # the lake is outside; without a replica Delta answers, and says what is wrong
+            logger.warning("publication %d has no replica: %s", publication.number, error)
+            return ()
+
+    def wanted(self, segments: Iterable[Segment]) -> tuple[Segment, ...]:
+        """The segments that are to be built: all, but of minutes only the newest days (``replica_minute_days``)."""
+        minutes = [segment for segment in segments if segment.rollup == "ctr_minute"]
+        left_out = set(minutes[self._minute_days :]) if self._minute_days is not None else set()
+        return tuple(segment for segment in segments if segment not in left_out)
+
+    def path(self, segment: Segment) -> Path:
+        """Where the segment's file is, or will be."""
+        return self.folder / (segment.name + SUFFIX)
+
+    def missing(self, segments: Iterable[Segment]) -> list[Segment]:
+        """The segments without a file."""
+        return [segment for segment in segments if not self.path(segment).exists()]
+
+    def made_at(self, segments: Iterable[Segment]) -> float | None:
+        """When the newest of the segments' files was made, in seconds since 1970; ``None``: there are none."""
+        times = []
+        for segment in segments:
+            with contextlib.suppress(FileNotFoundError):  # a file that is attached may have been deleted
+                times.append(self.path(segment).stat().st_mtime)
+        return max(times, default=None)
+
+    def attach(self, cursor: duckdb.DuckDBPyConnection, segments: Iterable[Segment]) -> frozenset[Segment]:
+        """Attach the segments that have a file; each has to be given back by ``release``. A broken file is deleted."""
+        held = set()
+        with self._lock:
+            for segment in segments:
+                if self._shared(segment) or self._opened(cursor, segment):
+                    self._users[segment.name] += 1
+                    held.add(segment)
+        return frozenset(held)
+
+    def numbers(self, names: Iterable[str]) -> dict[int, str] | None:
+        """The number of each product that the replica knows; ``None`` if one has to be told from another by its name.
+
+        Every product is in the segments of days, as a finer table has no other; without all of them this says too little.
+        """
+        found = {}
+        for name in names:
+            number = product_id(name)
+            known = self._names.get(number, "")
+            if known is None:
+                return None
+            if known == name:
+                found[number] = name
+        return found
+
+    def release(self, cursor: duckdb.DuckDBPyConnection, segments: Iterable[Segment]) -> None:
+        """Give segments back; those that nobody holds any more are detached."""
+        with self._lock:
+            for segment in segments:
+                self._users[segment.name] -= 1
+                if not self._users[segment.name]:
+                    del self._users[segment.name]
+                    cursor.execute(queries.detach(segment.name))
+
+    def suspects(self, segments: Collection[Segment], error: BaseException) -> frozenset[Segment]:
+        """Those of the segments a read of which may have failed with this error; none if it was something else."""
+        text = str(error)
+        named = frozenset(segment for segment in segments if str(self.path(segment)) in text)
+        # DuckDB names the file that is too short, and not the one with a wrong checksum.
+        found = named or (frozenset(segments) if _WRONG_CHECKSUM in text else frozenset())
+        with self._lock:
+            self._suspects.update(segment.name for segment in found)
+        return found
+
+    def discard(self, segment: Segment, reason: object) -> None:
+        """Delete a file that turned out broken, so that the builder makes it anew."""
+        logger.error("replica: %s is broken and was thrown away (%s)", self.path(segment), reason)
+        self.path(segment).unlink(missing_ok=True)
+        self.discarded += 1
+
+    def _shared(self, segment: Segment) -> bool:
+        """Whether the segment is attached already, and nothing is against its use."""
+        return bool(self._users[segment.name]) and segment.name not in self._suspects
+
+    def _opened(self, cursor: duckdb.DuckDBPyConnection, segment: Segment) -> bool:
+        if self._users[segment.name] or not self.path(segment).exists():
+            return False  # a suspect that an older publication still holds stays out until it is given back
+        try:
+            cursor.execute(queries.attach_segment(str(self.path(segment)), segment.name))
+            found = cursor.execute(queries.name_in_segment(segment.name)).fetchall()
+            if segment.name in self._suspects:
+                cursor.execute(queries.read_segment(segment.name)).fetchall()
+        except duckdb.Error as error:
+            found, reason = [], error
+        else:
+            reason = duckdb.Error(f"it holds {found}")
+        self._suspects.discard(segment.name)
+        if found == [(segment.name,)]:
+            if segment.rollup == "ctr_day":
+                for number, name in cursor.execute(queries.products_of_segment(segment.name)).fetchall():
+                    if self._names.setdefault(number, name) != name:
+                        self._names[number] = None
+            return True
+        cursor.execute(queries.detach(segment.name))
+        if self.path(segment).exists():
+            self.discard(segment, reason)
+        return False
+
+
+def replica_folder(settings: Settings) -> Path:
+    """The folder of the replica of one lake: below the configured one, named after the lake's path."""
+    return Path(settings.replica_folder) / hashlib.sha256(settings.lake.encode()).hexdigest()[:16]

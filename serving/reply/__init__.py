@@ -1,0 +1,1 @@
+"""From rows to an answer over HTTP: bodies, formats, codings, headers, and problems."""

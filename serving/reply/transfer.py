@@ -1,0 +1,214 @@
+"""What happens to every answer on its way out: it is compressed as the client likes, and HEAD gets its headers alone."""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+from concurrent.futures import Executor
+from typing import Protocol
+
+import zstandard
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.errors import NotAcceptable
+from serving.load.threads import HEAVY, run_in, yielding
+from serving.reply.problems import problem
+from serving.request.formats import weights
+
+IDENTITY = "identity"
+CODINGS = ("zstd", "gzip", IDENTITY)
+"""Of those that a client likes equally, it gets the first."""
+
+_WORTH_IT = 1000
+"""Bytes below which a whole answer is sent as it is."""
+
+_LONG = 64 << 10
+"""Bytes above which compressing is left to a thread, so that other requests do not wait."""
+
+_COMPRESSED = ("image/", "font/", "application/vnd.apache.parquet")
+_GZIP_LEVEL = 4
+_ZSTD_LEVEL = 3
+_TAG = re.compile(r'(W/)?"([^"]*)"')
+
+
+def choose_coding(accept_encoding: str | None) -> str:
+    """The coding that ``Accept-Encoding`` likes best (RFC 9110, 12.5.3); ``identity`` where there is no such header.
+
+    Raises:
+        NotAcceptable: the header takes neither a coding that there is nor an answer without any.
+    """
+    given = dict(weights(accept_encoding or ""))
+    if not given:
+        return IDENTITY
+    others = given.get("*")
+    # Without a word about it the plain answer is always acceptable, but less welcome than a coding that is named.
+    liked = {coding: given.get(coding, others or 0.0) for coding in CODINGS}
+    if IDENTITY not in given and others is None:
+        liked[IDENTITY] = 0.0005
+    best = max(liked, key=lambda coding: liked[coding])
+    if liked[best] == 0:
+        raise NotAcceptable("Accept-Encoding", list(CODINGS))
+    return best
+
+
+class Head:
+    """Answers HEAD as the GET would be answered, without its body; a long answer is given up after its headers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        answered = False
+
+        async def receive_until_answered() -> Message:
+            return {"type": "http.disconnect"} if answered else await receive()
+
+        async def send_without_body(message: Message) -> None:
+            nonlocal answered
+            if message["type"] == "http.response.start":
+                await send(message)
+            elif not answered:
+                answered = True
+                await send({"type": "http.response.body", "body": b""})
+
+        await self._app({**scope, "method": "GET"}, receive_until_answered, send_without_body)
+
+
+class Compress:
+    """Compresses answers by ``Accept-Encoding``. Each coding of an answer has an ``ETag`` of its own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._threads = yielding("compress", os.cpu_count() or 1, HEAVY)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            coding = choose_coding(Headers(scope=scope).get("accept-encoding"))
+        except NotAcceptable as error:
+            await problem(error, scope["state"]["request_id"])(scope, receive, send)
+            return
+        scope = {**scope, "headers": _without_coding(scope["headers"], coding)}
+        await self._app(scope, receive, _plain(send) if coding == IDENTITY else _Coded(send, coding, self._threads))
+
+
+def _without_coding(headers: list[tuple[bytes, bytes]], coding: str) -> list[tuple[bytes, bytes]]:
+    """The request's headers, its ``If-None-Match`` as the application knows the tags; those of other codings go."""
+    return [
+        (name, _plain_tags(value.decode("latin-1"), coding).encode("latin-1") if name == b"if-none-match" else value)
+        for name, value in headers
+    ]
+
+
+def _plain_tags(value: str, coding: str) -> str:
+    if value.strip() == "*":
+        return value
+    own = _suffix(coding)
+    tags = ((weak or "", tag) for weak, tag in _TAG.findall(value))
+    other = tuple(_suffix(name) for name in CODINGS if name not in (IDENTITY, coding))
+    return ", ".join(
+        f'{weak}"{tag.removesuffix(own)}"' for weak, tag in tags if tag.endswith(own) and not tag.endswith(other)
+    )
+
+
+def _plain(send: Send) -> Send:
+    """Sends an answer as it is, as one that depends on ``Accept-Encoding``."""
+
+    async def send_varying(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(raw=message["headers"]).add_vary_header("Accept-Encoding")
+        await send(message)
+
+    return send_varying
+
+
+def _suffix(coding: str) -> str:
+    return "" if coding == IDENTITY else f"-{coding}"
+
+
+class _Compressor(Protocol):
+    def chunk(self, data: bytes, last: bool) -> bytes: ...
+
+
+class _Gzip:
+    def __init__(self) -> None:
+        self._stream = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+
+    def chunk(self, data: bytes, last: bool) -> bytes:
+        """The chunk compressed, and flushed: the client can read all that was sent so far."""
+        return self._stream.compress(data) + self._stream.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)
+
+
+class _Zstd:
+    def __init__(self) -> None:
+        self._stream = zstandard.ZstdCompressor(_ZSTD_LEVEL).compressobj()
+
+    def chunk(self, data: bytes, last: bool) -> bytes:
+        """The chunk compressed, and flushed: the client can read all that was sent so far."""
+        how = zstandard.COMPRESSOBJ_FLUSH_FINISH if last else zstandard.COMPRESSOBJ_FLUSH_BLOCK
+        return self._stream.compress(data) + self._stream.flush(how)
+
+
+class _Coded:
+    """Sends one answer in a coding. Its start waits for the first piece, which tells whether compressing is worth it."""
+
+    def __init__(self, send: Send, coding: str, threads: Executor) -> None:
+        self._send = send
+        self._coding = coding
+        self._threads = threads
+        self._start: Message | None = None
+        self._compressor: _Compressor | None = None
+
+    async def __call__(self, message: Message) -> None:
+        """Pass one message on."""
+        if message["type"] == "http.response.start":
+            self._start = {**message, "headers": list(message["headers"])}
+        elif message["type"] == "http.response.body":
+            await self._body(message.get("body", b""), message.get("more_body", False))
+        else:
+            await self._send(message)
+
+    async def _body(self, body: bytes, more: bool) -> None:
+        start, self._start = self._start, None
+        if start is not None:
+            headers = MutableHeaders(scope=start)
+            self._describe(headers, start["status"])
+            if self._worth_it(headers, body, more):
+                self._compressor = _Zstd() if self._coding == "zstd" else _Gzip()
+                headers["Content-Encoding"] = self._coding
+        if self._compressor is not None and (body or not more):
+            compress = self._compressor.chunk
+            long = len(body) > _LONG
+            body = await run_in(self._threads, compress, body, not more) if long else compress(body, not more)
+        if start is not None:
+            if self._compressor is not None:
+                self._measure(MutableHeaders(scope=start), body, more)
+            await self._send(start)
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+    def _describe(self, headers: MutableHeaders, status: int) -> None:
+        headers.add_vary_header("Accept-Encoding")
+        if "ETag" in headers and status in (200, 304):
+            headers["ETag"] = headers["ETag"].removesuffix('"') + _suffix(self._coding) + '"'
+
+    def _worth_it(self, headers: MutableHeaders, body: bytes, more: bool) -> bool:
+        if "Content-Encoding" in headers:
+            return False
+        return (more or len(body) >= _WORTH_IT) and not headers.get("Content-Type", "").startswith(_COMPRESSED)
+
+    @staticmethod
+    def _measure(headers: MutableHeaders, body: bytes, more: bool) -> None:
+        """The length of the body as it is sent, where that is known."""
+        if "Content-Length" in headers:
+            del headers["Content-Length"]
+        if not more:
+            headers["Content-Length"] = str(len(body))

@@ -1,0 +1,90 @@
+"""What a request will read, estimated from the logs of the tables alone: heavy ones get a queue of their own."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping
+from datetime import date
+from itertools import accumulate
+from pathlib import Path
+
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from serving.contract import GRAINS, PLATFORMS
+from serving.query.plan import RAW, Piece, Plan
+from serving.replica.segments import day_of
+from serving.request.parameters import CtrRequest
+
+COUNTED = (*GRAINS, *RAW)
+"""The tables that answers are read from."""
+
+_BYTES_A_ROW = 8
+"""For data files whose log does not say how many rows they have."""
+
+_RAW_WEIGHT = 4
+"""A view is looked at twice and its copies are put side by side: that takes so many times what a cell of a rollup takes."""
+
+
+class Sizes:
+    """Rows of the tables of one publication by day and platform."""
+
+    def __init__(self, rows: Mapping[tuple[str, str], Mapping[date, int]]) -> None:
+        self._days = {key: sorted(days) for key, days in rows.items()}
+        self._sums = {key: [0, *accumulate(rows[key][day] for day in days)] for key, days in self._days.items()}
+
+    def rows(self, table: str, platforms: Iterable[str], first: date, last: date) -> int:
+        """The rows of some days of a table, both days included."""
+        found = 0
+        for key in ((table, platform) for platform in platforms):
+            days = self._days.get(key)
+            if days is not None:
+                sums = self._sums[key]
+                found += sums[bisect_right(days, last)] - sums[bisect_left(days, first)]
+        return found
+
+
+NO_SIZES = Sizes({})
+
+
+def sizes_of(lake: str, versions: Mapping[str, int | None]) -> Sizes:
+    """The sizes of the tables at their versions. Reads the logs only.
+
+    Raises:
+        Exception: whatever ``deltalake`` raises on a table that it cannot read at that version.
+    """
+    rows: dict[tuple[str, str], dict[date, int]] = {}
+    for table in COUNTED:
+        actions = pa.table(DeltaTable(str(Path(lake) / table), version=versions[table]).get_add_actions(flatten=True))
+        if actions.num_rows == 0:  # then there are no columns either
+            continue
+        names = ("partition.date", "partition.platform", "num_records", "size_bytes")
+        for day, platform, records, size in zip(*(actions[name].to_pylist() for name in names), strict=True):
+            days = rows.setdefault((table, platform), {})
+            days[day] = days.get(day, 0) + (records if records is not None else size // _BYTES_A_ROW)
+    return Sizes(rows)
+
+
+def cost(request: CtrRequest, plan: Plan, sizes: Sizes) -> int:
+    """About how many rows are read and made, each as much work as a cell of a rollup."""
+    platforms = request.platforms or PLATFORMS
+    read = sum(_piece(piece, request, platforms, sizes) for piece in plan.pieces)
+    if not request.fill:
+        return read
+    buckets = plan.buckets
+    count = len(buckets.edges) if buckets.step is None else -(-(buckets.end - buckets.start) // buckets.step)
+    days = (day_of(request.start), day_of(request.end - 1))
+    pairs = len(request.products) * len(platforms) or sizes.rows("ctr_day", platforms, *days)
+    return read + count * pairs
+
+
+def _piece(piece: Piece, request: CtrRequest, platforms: Iterable[str], sizes: Sizes) -> int:
+    days = (day_of(piece.start), day_of(piece.end - 1))
+    if piece.rollup is None:
+        return _RAW_WEIGHT * sum(sizes.rows(table, platforms, *days) for table in RAW)
+    rows = sizes.rows(piece.rollup, platforms, *days)
+    if piece.segment is None or not request.products:
+        return rows
+    # A segment is sorted by product: the others are passed over.
+    spans = (piece.end - piece.start) // GRAINS[piece.rollup]
+    return min(rows, spans * len(request.products) * len(tuple(platforms)))

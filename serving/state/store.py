@@ -1,0 +1,429 @@
+"""The newest publication that can be served, and cursors to read it with. The only module that opens DuckDB."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import logging
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import duckdb
+from typing_extensions import Self
+
+from serving.contract import TABLES
+from serving.errors import Broken, Loading, NotReady, PublicationError, PublicationGone, PublicationUnknown
+from serving.load.threads import QUERY, yielding
+from serving.query.queries import attach, columns_of, coverage, detach
+from serving.replica.builder import Builder
+from serving.replica.replica import Replica
+from serving.replica.segments import Segment
+from serving.settings import Settings
+from serving.state.cache import AnswerCache
+from serving.state.cost import NO_SIZES, Sizes, sizes_of
+from serving.state.database import open_database
+from serving.state.history import is_kept, oldest_kept
+from serving.state.publications import Publication, PublicationLog
+from serving.state.snapshot import CoverageRow, Snapshot, platform_facts
+
+logger = logging.getLogger(__name__)
+
+_CANDIDATES = 5
+"""How many publications, from the newest back, are tried before the service gives up until the next look."""
+
+
+@dataclass(frozen=True)
+class ReplicaState:
+    """The replica of one publication, as operations see it."""
+
+    wanted: int
+    held: int
+    """Segments: those that a whole replica has, and those that are attached."""
+    made_at: float | None
+    """When the newest of them was made, in seconds since 1970."""
+    build_seconds: float
+    """How long this process took for its last round of building; 0 where it has built none."""
+
+
+class Loaded:
+    """A snapshot and the number of leases that still read it."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.leases = 0
+        self.retired = False
+
+
+class Lease:
+    """One request's hold on one publication: the snapshot and a cursor of its own, until ``close``."""
+
+    def __init__(self, store: Store, loaded: Loaded) -> None:
+        self._store = store
+        self._loaded: Loaded | None = loaded
+        self._cursor: duckdb.DuckDBPyConnection | None = None
+        self.snapshot = loaded.snapshot
+
+    @property
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """The cursor, made when it is first asked for."""
+        if self._cursor is None:
+            self._cursor = self._store.cursor()
+        return self._cursor
+
+    def close(self) -> None:
+        """Give the hold back; a second call does nothing."""
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            if self._cursor is not None:
+                self._cursor.close()
+            self._store.release(loaded)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Store:
+    """One DuckDB instance over the lake. ``poll`` follows the publications, ``lease`` lends the newest good one."""
+
+    def __init__(self, settings: Settings, builds: bool = True) -> None:
+        """Opens DuckDB, and no publication yet; with ``builds`` it also makes the replica where it is missing."""
+        self.lake = settings.lake
+        self._most_older = settings.older_publications
+        self._older: OrderedDict[int, Loaded] = OrderedDict()
+        self._opening = threading.Lock()
+        self.cache = AnswerCache(settings.cache_bytes)
+        """Finished answers by their entity tag."""
+        self._log = PublicationLog(settings.lake)
+        self._spill = tempfile.TemporaryDirectory(prefix="ctr-serving-")
+        self.replica = Replica(settings) if settings.replica else None
+        self.builder = Builder(settings, self.replica) if self.replica and builds else None
+        folders = (settings.lake, str(self.replica.folder)) if self.replica else (settings.lake,)
+        # DuckDB's own threads inherit the priority of the one that opens it.
+        with yielding("open", 1, QUERY) as thread:
+            self._connection = thread.submit(
+                open_database,
+                settings.query_threads,
+                settings.query_memory,
+                self._spill.name,
+                folders,
+                settings.query_spill,
+            ).result()
+        self.own_cursor = self._connection.cursor()
+        """For the thread of the event loop, which needs no new one for each request."""
+        self._serial = itertools.count(1)
+        self._lock = threading.Lock()
+        self._polling = threading.Lock()
+        self._current: Loaded | None = None
+        self.history: list[Publication] = []
+        """Every publication of the lake, newest first, as of the last change."""
+        self.looked = False
+        """Whether the first look at the lake has ended, however it did."""
+        self.closed = False
+        """Whether DuckDB is closed: whatever still runs fails."""
+        self.problem: str | None = None
+        """Why the newest publication is not the one that is served; ``None`` while it is."""
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The publication that is served; ``None`` while there is none."""
+        loaded = self._current
+        return loaded.snapshot if loaded is not None else None
+
+    def lease(self, as_of: int | None = None) -> Lease:
+        """A hold on the newest good publication, or on the one of that number.
+
+        Raises:
+            NotReady: there is none; the text says what to do.
+            PublicationUnknown: there never was one of that number.
+            PublicationGone: its data files have been deleted.
+        """
+        lease = self.lease_open(as_of)
+        if lease is not None:
+            return lease
+        assert as_of is not None, "the newest is open"
+        with self._opening:
+            publication = self.publication("asOf", as_of)
+            return self.lease_open(as_of) or Lease(self, self._opened(publication))
+
+    def lease_open(self, as_of: int | None = None) -> Lease | None:
+        """The same without waiting: ``None`` where a publication would have to be opened.
+
+        Raises:
+            NotReady: there is none; the text says what to do.
+        """
+        with self._lock:
+            current = self._current
+            if current is None:
+                raise self.unready()
+            if as_of is not None and as_of != current.snapshot.version:
+                return None
+            current.leases += 1
+            return Lease(self, current)
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """A new cursor, for the one thread that asks."""
+        return self._connection.cursor()
+
+    def unready(self) -> NotReady:
+        """The error that says why there is no publication to answer from."""
+        if self.problem is None or not self.looked:
+            return Loading()
+        return Broken(self.problem) if self.history else NotReady(self.problem)
+
+    def numbers(self, snapshot: Snapshot, products: Iterable[str]) -> dict[int, str] | None:
+        """The numbers of products in the replica of a publication; ``None`` where it cannot tell them."""
+        if self.replica is None or not snapshot.knows_products:
+            return None
+        return self.replica.numbers(products)
+
+    def publication(self, parameter: str, number: int) -> Publication:
+        """The row of the publication of that number, which a parameter of a request named.
+
+        One that is not known yet is looked for in the lake: another worker may have answered from it already.
+
+        Raises:
+            NotReady: there is no publication.
+            PublicationUnknown: there is none of that number.
+        """
+        if not self.history:
+            raise self.unready()
+        self.catch_up(number)
+        history = self.history
+        for publication in history:
+            if publication.number == number:
+                return publication
+        raise PublicationUnknown(parameter, number, history[0].number) if history else self.unready()
+
+    def gone(self, parameter: str, number: int) -> PublicationGone:
+        """The error that says which publications are still there."""
+        return PublicationGone(parameter, number, oldest_kept(self.lake, self.history))
+
+    def _opened(self, publication: Publication) -> Loaded:
+        """An older publication with one lease more on it; of those that are open the least recently used is closed."""
+        with self._lock:
+            loaded = self._older.get(publication.number)
+            if loaded is not None and loaded.snapshot.publication == publication:
+                self._older.move_to_end(publication.number)
+                loaded.leases += 1
+                return loaded
+        if not is_kept(self.lake, publication):
+            raise self.gone("asOf", publication.number)
+        try:
+            loaded = Loaded(self._load(publication))
+        except PublicationError as error:
+            raise NotReady(str(error)) from error
+        loaded.leases += 1
+        with self._lock:
+            replaced = self._older.pop(publication.number, None)
+            self._older[publication.number] = loaded
+            closed = [replaced] if replaced else []
+            while len(self._older) > self._most_older:
+                closed.append(self._older.popitem(last=False)[1])
+        for one in closed:
+            self._retire(one)
+        return loaded
+
+    def _retire(self, loaded: Loaded) -> None:
+        """Close a publication that is no longer lent, now or with its last lease."""
+        with self._lock:
+            loaded.retired = True
+            unused = loaded.leases == 0
+        if unused:
+            self._drop(loaded.snapshot)
+
+    def release(self, loaded: Loaded) -> None:
+        """End one lease; the tables of an old publication go with its last one."""
+        with self._lock:
+            loaded.leases -= 1
+            unused = loaded.retired and loaded.leases == 0
+        if unused:
+            self._drop(loaded.snapshot)
+
+    def poll(self) -> None:
+        """Look for a new publication and serve it from now on. Never raises: what is wrong stands in ``problem``."""
+        self._catch_up()
+        with self._polling:
+            if self.closed:
+                return
+            self.looked = True
+            self._look_for_segments()
+
+    def _catch_up(self) -> None:
+        """Serve the newest publication that is there now; one ``stat`` while nothing is new. Never raises, like ``poll``."""
+        with self._polling:
+            if self.closed or not self._log.changed():
+                return
+            try:
+                self._follow(self._log.read())
+            except Exception as error:  # the lake is outside: whatever it throws must not end the service
+                self._log.forget()
+                self._report("The table publications cannot be read.", error)
+
+    def catch_up(self, number: int) -> None:
+        """Look for new publications at once if there may be one of that number that is not known here yet."""
+        history = self.history
+        if not history or number > history[0].number:
+            self._catch_up()
+
+    def close(self) -> None:
+        """End the builder and DuckDB; running queries fail. A look at the lake that has begun ends first."""
+        if self.builder is not None:
+            self.builder.close()
+        with self._polling:
+            self.closed = True
+        self._connection.close()
+        self._spill.cleanup()
+
+    def _follow(self, publications: list[Publication]) -> None:
+        self.history = publications
+        if not publications:
+            self._swap(None)
+            self._report("The lake has no publication yet. Load data first: ./spark-submit.sh daily")
+            return
+        problem: str | None = None
+        for publication in publications[:_CANDIDATES]:
+            if self._current is not None and self._current.snapshot.publication == publication:
+                break
+            try:
+                self._swap(Loaded(self._load(publication)))
+                break
+            except PublicationError as error:
+                self._log.forget()
+                problem = problem or str(error)
+                self._report(problem, error.__cause__)
+        self._report(problem)
+
+    def _load(self, publication: Publication) -> Snapshot:
+        """Attach every table at its version and check its columns.
+
+        Raises:
+            PublicationError: a table or the version is not there, or columns are missing.
+        """
+        serial = next(self._serial)
+        tables: dict[str, str] = {}
+        cursor = self._connection.cursor()
+        try:
+            for table in TABLES:
+                name = f"p{serial}_{table}"
+                self._attach(cursor, name, table, publication)
+                tables[table] = name
+            rows = [CoverageRow(*row) for row in cursor.execute(coverage(tables["coverage"])).fetchall()]
+        except (PublicationError, duckdb.Error) as error:
+            self._detach(tables)
+            if isinstance(error, PublicationError):
+                raise
+            raise PublicationError(f"Publication {publication.number}: coverage cannot be read.") from error
+        finally:
+            cursor.close()
+        facts = platform_facts(rows, publication.published_at)
+        return Snapshot(publication, tables, facts, *self._segments(publication), self._sizes(publication))
+
+    def _sizes(self, publication: Publication) -> Sizes:
+        try:
+            return sizes_of(self.lake, publication.versions)
+        except Exception as error:  # deltalake has no class of its own; without sizes every request counts as light
+            logger.warning("publication %d: the sizes of its tables are not known: %s", publication.number, error)
+            return NO_SIZES
+
+    def _attach(self, cursor: duckdb.DuckDBPyConnection, name: str, table: str, publication: Publication) -> None:
+        version = publication.versions[table]
+        what = f"Publication {publication.number}: table {table}"
+        if version is None:
+            raise PublicationError(f"{what} has no version in it.")
+        try:
+            cursor.execute(attach(str(Path(self.lake) / table), name, version))
+            found = dict(cursor.execute(columns_of(name)).fetchall())
+        except duckdb.Error as error:
+            self._detach({table: name})
+            raise PublicationError(f"{what} cannot be read at version {version}.") from error
+        missing = [column for column in TABLES[table].names if column not in found]
+        if missing:
+            self._detach({table: name})
+            raise PublicationError(f"{what} lacks the columns {', '.join(missing)} at version {version}.")
+
+    def _swap(self, loaded: Loaded | None) -> None:
+        with self._lock:
+            old, self._current = self._current, loaded
+        if old is not None:
+            self._retire(old)
+        if loaded is not None:
+            logger.info("serving publication %d of %s", loaded.snapshot.version, self.lake)
+
+    def _segments(self, publication: Publication) -> tuple[tuple[Segment, ...], frozenset[Segment]]:
+        """The segments of a publication, and those of them that are attached, which are given back with its tables."""
+        if self.replica is None:
+            return (), frozenset()
+        segments = self.replica.segments(publication)
+        with self._connection.cursor() as cursor:
+            return segments, self.replica.attach(cursor, self.replica.wanted(segments))
+
+    def _look_for_segments(self) -> None:
+        """Attach segments of the current publication that were built since, and have those built that are missing."""
+        loaded = self._current
+        if self.replica is None or loaded is None:
+            return
+        snapshot = loaded.snapshot
+        wanted = self.replica.wanted(snapshot.segments)
+        with self._connection.cursor() as cursor:
+            found = self.replica.attach(cursor, (segment for segment in wanted if segment not in snapshot.held))
+        if found:
+            with self._lock:
+                loaded.snapshot = dataclasses.replace(loaded.snapshot, held=loaded.snapshot.held | found)
+        if self.builder is not None:
+            self.builder.want(wanted)
+
+    def suspect(self, segments: Collection[Segment], error: BaseException) -> None:
+        """Read from Delta, from the next lease on, what may have failed in the replica; the next look tries its files.
+
+        A running read of them goes on; one that begins later finds no such table, and is to be answered from Delta too.
+        """
+        if self.replica is None:
+            return
+        found = self.replica.suspects(segments, error)
+        given_back: list[Segment] = []
+        with self._lock:
+            for loaded in (self._current, *self._older.values()):
+                if loaded is not None and not found.isdisjoint(loaded.snapshot.held):
+                    given_back += found & loaded.snapshot.held
+                    loaded.snapshot = dataclasses.replace(loaded.snapshot, held=loaded.snapshot.held - found)
+        if given_back:
+            logger.error("replica: %d segments are in doubt, Delta answers meanwhile: %s", len(given_back), error)
+            with self._connection.cursor() as cursor:
+                self.replica.release(cursor, given_back)
+
+    def replica_state(self, snapshot: Snapshot) -> ReplicaState | None:
+        """How much of the replica of a publication is there; ``None`` where none is kept."""
+        if self.replica is None or self.builder is None:
+            return None
+        wanted = self.replica.wanted(snapshot.segments)
+        return ReplicaState(len(wanted), len(snapshot.held), self.replica.made_at(snapshot.held), self.builder.seconds)
+
+    def _drop(self, snapshot: Snapshot) -> None:
+        """Close the tables and the segments of a publication that nobody reads any more."""
+        if self.closed:
+            return
+        self._detach(snapshot.tables)
+        if self.replica is not None:
+            with self._connection.cursor() as cursor:
+                self.replica.release(cursor, snapshot.held)
+
+    def _detach(self, tables: dict[str, str]) -> None:
+        with self._connection.cursor() as cursor:
+            for name in tables.values():
+                cursor.execute(detach(name))
+
+    def _report(self, problem: str | None, cause: BaseException | None = None) -> None:
+        """Log a problem when it changes; it stays in ``problem`` until it is gone."""
+        if problem != self.problem and problem is not None:
+            logger.error("%s %s", problem, f"({cause})" if cause else f"(lake {self.lake})")
+        self.problem = problem

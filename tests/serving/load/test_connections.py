@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+
+import pytest
+
+from tests.serving.conftest import eventually
+from tests.serving.lake import view
+from tests.serving.reply.test_answers import CASE
+
+REQUEST = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def connect(client) -> socket.socket:
+    return socket.create_connection((client.base_url.host, client.base_url.port), timeout=20)
+
+
+def rest(connection: socket.socket) -> bytes:
+    """All that the server still sends, until it closes."""
+    text = b""
+    try:
+        while piece := connection.recv(65536):
+            text += piece
+    except ConnectionResetError:
+        pass
+    return text
+
+
+def ask(connection: socket.socket) -> bytes:
+    """A whole answer of ``/health/live``."""
+    connection.sendall(REQUEST)
+    text = b""
+    while not text.endswith(b"}"):
+        piece = connection.recv(65536)
+        assert piece, text
+        text += piece
+    return text
+
+
+def test_a_head_that_does_not_end_is_408_however_slowly_it_goes_on(lake, serve):
+    with connect(serve(lake, request_seconds=0.4)) as connection:
+        for byte in REQUEST[:8]:
+            connection.sendall(bytes([byte]))
+            time.sleep(0.02)
+        answer = rest(connection)
+    assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+    assert b"application/problem+json" in answer
+    assert b"0.4 s (setting request_seconds)" in answer
+
+
+def test_a_connection_that_says_nothing_is_closed(lake, serve):
+    with connect(serve(lake, request_seconds=0.2)) as connection:
+        assert rest(connection) == b""
+
+
+def test_a_second_head_that_does_not_end_is_408_too(lake, serve):
+    with connect(serve(lake, request_seconds=0.4)) as connection:
+        assert ask(connection).startswith(b"HTTP/1.1 200")
+        connection.sendall(b"GET /")
+        assert rest(connection).startswith(b"HTTP/1.1 408")
+
+
+def test_a_connection_is_used_again_and_again_within_the_limit(lake, serve):
+    with connect(serve(lake, request_seconds=0.4)) as connection:
+        for _ in range(5):
+            time.sleep(0.15)
+            assert ask(connection).startswith(b"HTTP/1.1 200")
+
+
+def test_a_body_that_does_not_end_is_408(lake, serve):
+    with connect(serve(lake, request_seconds=0.4)) as connection:
+        connection.sendall(b"POST /v1/ctr HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        answer = rest(connection)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"body_too_slow" in answer
+
+
+@pytest.mark.parametrize("text", [b"\x16\x03\x01 hello\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\nA B: c\r\n\r\n"])
+def test_what_is_no_http_is_400_as_a_problem_document(lake, serve, text):
+    with connect(serve(lake)) as connection:
+        connection.sendall(text)
+        answer = rest(connection)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b'"code": "malformed_request"' in answer
+
+
+def test_the_longest_silent_connection_makes_room_for_another(lake, serve):
+    client = serve(lake, connections=3)
+    silent = []
+    for _ in range(3):
+        silent.append(connect(client))
+        time.sleep(0.05)
+    with connect(client) as late:
+        assert ask(late).startswith(b"HTTP/1.1 200")
+    assert rest(silent[0]) == b""
+    for one in silent[1:]:
+        assert ask(one).startswith(b"HTTP/1.1 200")
+    for one in silent:
+        one.close()
+
+
+def test_others_are_served_beside_many_silent_and_slow_connections(lake, serve):
+    lake.publish([view("2016-01-03 14:00:00")])
+    client = serve(lake, connections=50)
+    others = [connect(client) for _ in range(80)]
+    for one in others[::2]:
+        try:
+            one.sendall(b"GET /v1")
+        except OSError:
+            continue  # it made room
+    for _ in range(20):
+        assert client.get("/v1/ctr", params=CASE).status_code == 200
+    for one in others:
+        one.close()
+
+
+def test_a_client_that_does_not_read_is_cut_off_and_its_publication_given_back(lake, serve, caplog):
+    lake.publish([view("2016-01-03 14:00:00", f"p{number:06}" * 20) for number in range(60_000)])
+    client = serve(lake, stream_rows=1000, stall_seconds=0.5)
+    with connect(client) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        query = "startTimestamp=2016-01-03T13:55&endTimestamp=2016-01-04T13:55&aggregation=60"
+        connection.sendall(f"GET /v1/ctr?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        eventually(lambda: client.store._current.leases == 1)
+        eventually(lambda: client.store._current.leases == 0)
+    assert "stall_seconds" in caplog.text
+    assert client.get("/v1/ctr", params={**CASE, "product": "x"}).status_code == 200
+
+
+@pytest.mark.parametrize("size", [100_000, 2_000_000])
+def test_headers_above_the_limit_are_431_and_others_are_served(lake, serve, size):
+    client = serve(lake)
+    with connect(client) as connection:
+        with contextlib.suppress(OSError):  # the server may close before it was all sent
+            connection.sendall(b"GET / HTTP/1.1\r\nX-Long: " + b"x" * size)
+        answer = rest(connection)
+    if size == 100_000:
+        assert answer.startswith(b"HTTP/1.1 431")
+        assert b"setting header_bytes" in answer
+    assert client.get("/health/live").status_code == 200
+
+
+def test_a_client_that_reads_slowly_but_steadily_is_not_cut_off(lake, serve, caplog):
+    lake.publish([view("2016-01-03 14:00:00", f"{number:05}" * 40) for number in range(30_000)])
+    client = serve(lake, stream_rows=20_000, stall_seconds=0.3)
+    eventually(lambda: client.get("/health/ready").status_code == 200)
+    query = "startTimestamp=2016-01-03T13:55&endTimestamp=2016-01-04T13:55&aggregation=60&format=csv"
+    target = f"/v1/ctr?{query}".encode()
+    with connect(client) as connection:
+        connection.sendall(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        text = b""
+        while piece := connection.recv(250_000):
+            text += piece
+            time.sleep(0.05)
+    assert text.endswith(b"0\r\n\r\n"), "the final chunk"
+    assert "stall_seconds" not in caplog.text
+
+
+def test_garbage_after_the_last_answer_of_a_connection_closes_it_without_a_traceback(lake, serve, caplog):
+    with connect(serve(lake)) as connection:
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        connection.sendall(b"zzz\r\n")
+        rest(connection)
+    assert "Traceback" not in caplog.text
+    assert "LocalProtocolError" not in caplog.text

@@ -1,0 +1,279 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+
+import duckdb
+import pytest
+
+import serving.reply.answers
+import serving.reply.encode
+from serving.errors import Busy, ClientGone, QueryTimeout
+from serving.load.threads import HEAVY, QUERY
+from serving.load.workload import Budget, Gate, Watchdog
+from tests.serving.conftest import eventually
+from tests.serving.lake import view
+from tests.serving.reply.test_answers import CASE
+from tests.serving.reply.test_problems import problem
+
+ENDLESS = "SELECT count(*) FROM range(1_000_000_000) a, range(1_000_000_000) b WHERE a.range * b.range = 7"
+
+PLAIN = {"Accept-Encoding": "identity"}
+
+
+@pytest.fixture
+def watchdog():
+    one = Watchdog()
+    yield one
+    one.close()
+
+
+def test_a_query_is_ended_when_its_time_is_over_and_the_cursor_can_be_used_again(watchdog):
+    cursor = duckdb.connect().cursor()
+    budget = Budget(watchdog, 0.2, 1)
+    with pytest.raises(QueryTimeout, match=r"after 0\.2 s \(setting query_seconds\)"), budget.reading(cursor):
+        cursor.execute(ENDLESS).fetchall()
+    assert cursor.execute("SELECT 1").fetchall() == [(1,)]
+
+
+def test_a_query_is_ended_when_it_is_cancelled(watchdog):
+    cursor = duckdb.connect().cursor()
+    budget = Budget(watchdog, 600, 1)
+    threading.Timer(0.1, budget.cancel).start()
+    with pytest.raises(ClientGone), budget.reading(cursor):
+        cursor.execute(ENDLESS).fetchall()
+
+
+def test_an_interrupt_that_comes_before_the_query_is_not_lost(watchdog):
+    cursor = duckdb.connect().cursor()
+    budget = Budget(watchdog, 600, 1)
+
+    def read_late() -> None:
+        with budget.reading(cursor):
+            time.sleep(0.2)
+            cursor.execute(ENDLESS).fetchall()
+
+    budget.cancel()
+    with pytest.raises(ClientGone):
+        read_late()
+
+
+def test_another_error_stays_what_it_is(watchdog):
+    cursor = duckdb.connect().cursor()
+    with pytest.raises(duckdb.ParserException), Budget(watchdog, 600, 1).reading(cursor):
+        cursor.execute("SELEKT")
+
+
+def test_a_gate_lets_so_many_in_makes_some_wait_in_turn_and_sends_others_away():
+    async def story() -> list[str]:
+        gate = Gate(1, 2, 60, "queries")
+        order: list[str] = []
+
+        async def visit(name: str) -> None:
+            async with gate.slot():
+                order.append(name)
+                await asyncio.sleep(0.02)
+
+        visits = [asyncio.create_task(visit(name)) for name in "abc"]
+        await asyncio.sleep(0)
+        assert (gate.running, gate.waiting) == (1, 2)
+        with pytest.raises(Busy, match=r"1 queries run already and 2 wait \(setting queries\)") as caught:
+            await gate.enter()
+        assert caught.value.headers == {"Retry-After": "1"}
+        await asyncio.gather(*visits)
+        assert (gate.running, gate.waiting) == (0, 0)
+        return order
+
+    assert asyncio.run(story()) == ["a", "b", "c"]
+
+
+def test_a_wait_that_is_too_long_ends_and_one_that_is_cancelled_leaves_no_trace():
+    async def story() -> None:
+        gate = Gate(1, 5, 0.05, "queries")
+        await gate.enter()
+        with pytest.raises(Busy):
+            await gate.enter()
+        waiting = asyncio.create_task(gate.enter())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert (gate.running, gate.waiting) == (1, 0)
+        handed = asyncio.create_task(gate.enter())
+        await asyncio.sleep(0)
+        gate.leave()
+        handed.cancel()  # the slot was already its own
+        await asyncio.gather(handed, return_exceptions=True)
+        assert (gate.running, gate.waiting) == (0, 0)
+
+    asyncio.run(story())
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """Makes every query of ``/v1/ctr`` endless until it is told to stop."""
+
+    def make(request, plan, snapshot, *rest):
+        from serving.query.queries import Query
+
+        return Query(ENDLESS.replace("count(*)", "count(*)::VARCHAR AS text"))
+
+    monkeypatch.setattr("serving.reply.answers.ctr", make)
+
+
+def test_a_slow_query_is_504_and_its_publication_is_given_back(lake, serve, slow):
+    lake.publish([view("2016-01-03 14:00:00")])
+    client = serve(lake, query_seconds=0.3)
+    found = problem(client.get("/v1/ctr", params=CASE))
+    assert (found.status, found.code) == (504, "query_timeout")
+    assert "0.3 s (setting query_seconds)" in found.detail
+    assert client.store._current.leases == 0
+
+
+def test_a_query_ends_when_its_client_goes_away(lake, serve, slow):
+    lake.publish([view("2016-01-03 14:00:00")])
+    client = serve(lake, query_seconds=600)
+    with pytest.raises(Exception, match="timed out"):
+        client.get("/v1/ctr", params=CASE, timeout=0.5)
+    eventually(lambda: client.store._current.leases == 0)
+
+
+def test_beyond_slots_and_queue_requests_are_503_with_retry_after_and_others_are_served(lake, serve, slow):
+    lake.publish([view("2016-01-03 14:00:00")])
+    client = serve(lake, query_seconds=3, queries=1, queue=0)
+    first = threading.Thread(target=client.get, args=("/v1/ctr",), kwargs={"params": CASE})
+    first.start()
+    eventually(lambda: client.store._current.leases == 1)
+    answer = client.get("/v1/ctr", params=CASE)
+    assert problem(answer).code == "busy"
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert client.get("/v1/status").status_code == 200
+    first.join()
+
+
+def test_streams_beyond_their_limit_are_503_and_a_finished_one_makes_room(lake, serve, monkeypatch):
+    lake.publish([view("2016-01-03 14:00:00", f"p{number:05}" * 20) for number in range(60_000)])
+    client = serve(lake, streams=1, stream_rows=1000)
+    with client.stream("GET", "/v1/ctr", params=CASE, headers=PLAIN) as first:
+        chunks = first.iter_bytes()
+        next(chunks)
+        with monkeypatch.context() as patched:
+            patched.setattr("serving.reply.answers.ctr", None)  # a refusal costs no query
+            assert problem(client.get("/v1/ctr", params=CASE)).code == "busy"
+        few = {**CASE, "product": "p00001" * 20}
+        assert client.get("/v1/ctr", params=few).status_code == 200, "what cannot become a stream needs no room for one"
+        for _ in chunks:
+            pass
+    assert eventually(lambda: client.get("/v1/ctr", params=CASE).status_code == 200)
+    assert client.store._current.leases == 0
+
+
+def test_a_stream_that_takes_too_long_is_cut_without_its_final_chunk(lake, serve, caplog):
+    lake.publish([view("2016-01-03 14:00:00", f"p{number:05}") for number in range(3000)])
+    client = serve(lake, stream_rows=1000, stream_seconds=1e-9)
+    with pytest.raises(Exception, match="incomplete chunked read"):
+        client.get("/v1/ctr", params=CASE, headers=PLAIN)
+    assert "stream_seconds" in caplog.text
+    assert client.store._current.leases == 0
+
+
+def test_a_query_that_does_not_fit_is_told_with_its_settings(lake, serve, monkeypatch):
+    lake.publish([view("2016-01-03 14:00:00")])
+
+    def full(*_):
+        raise duckdb.OutOfMemoryException("no room in /srv/secret")
+
+    monkeypatch.setattr("serving.reply.answers.ctr", full)
+    found = problem(serve(lake).get("/v1/ctr", params=CASE))
+    assert (found.status, found.code) == (503, "out_of_memory")
+    assert "query_memory and query_spill" in found.detail
+    assert "secret" not in found.detail
+
+
+def test_work_that_cannot_be_interrupted_is_504_in_time_and_keeps_its_slot_until_it_ends(lake, serve, monkeypatch):
+    lake.publish([view("2016-01-03 14:00:00")])
+    lake.publish([view("2016-01-03 14:00:00")])
+    client = serve(lake, query_seconds=0.2, queries=1, queue=0)
+    eventually(lambda: client.get("/v1/platforms").headers["x-data-version"] == "2")
+    hold = threading.Event()
+
+    def stuck(*_):
+        assert hold.wait(60)
+        return []
+
+    monkeypatch.setattr("serving.reply.catalog.changed", stuck)
+    changes = {"since": "1"}
+    assert problem(client.get("/v1/ctr/changes", params=changes)).code == "query_timeout"
+    assert problem(client.get("/v1/ctr/changes", params=changes)).code == "busy"
+    for path in ("/v1/status", "/v1/platforms", "/health/ready"):
+        assert client.get(path).status_code == 200, "they read no more than memory"
+    hold.set()
+    assert eventually(lambda: client.get("/v1/ctr/changes", params=changes).status_code == 200)
+
+
+def test_a_stream_that_comes_too_late_gives_its_publication_back(lake, serve, monkeypatch):
+    lake.publish([view("2016-01-03 14:00:00", f"p{number:05}") for number in range(300)])
+    client = serve(lake, query_seconds=0.2, stream_rows=100)
+    late = threading.Event()
+    whole = serving.reply.answers.answer_ctr
+
+    def slowly(*arguments):
+        response = whole(*arguments)
+        assert late.wait(60)
+        return response
+
+    monkeypatch.setattr("serving.reply.answers.answer_ctr", slowly)
+    assert problem(client.get("/v1/ctr", params=CASE)).code == "query_timeout"
+    assert client.store._current.leases == 1
+    late.set()
+    eventually(lambda: client.store._current.leases == 0)
+
+
+def test_light_requests_do_not_wait_behind_heavy_ones(lake, serve, monkeypatch):
+    lake.publish([view("2016-01-03 14:00:00"), view("2016-01-03 15:00:00")])
+    client = serve(lake, query_seconds=60, heavy_queries=1, queue=0, heavy_rows=1)
+    hold = threading.Event()
+    whole = serving.reply.answers.answer_ctr
+
+    def slowly(store, request, *rest):
+        if not request.products:
+            assert hold.wait(60)
+        return whole(store, request, *rest)
+
+    monkeypatch.setattr("serving.reply.answers.answer_ctr", slowly)
+    first = threading.Thread(target=client.get, args=("/v1/ctr",), kwargs={"params": CASE})
+    first.start()
+    gauges = "ctr_heavy_queries_running 1.0"
+    eventually(lambda: gauges in client.get("/metrics").text)
+    refused = client.get("/v1/ctr", params=CASE)
+    assert problem(refused).code == "busy"
+    assert "(setting heavy_queries)" in problem(refused).detail
+    light = {**CASE, "startTimestamp": "2016-01-01 00:00:00", "endTimestamp": "2016-01-02 00:00:00", "product": "p1"}
+    assert client.get("/v1/ctr", params=light).status_code == 200
+    hold.set()
+    first.join()
+    assert "ctr_heavy_queries_running 0.0" in client.get("/metrics").text
+
+
+def test_queries_run_in_threads_that_yield_to_the_event_loop(lake, serve, monkeypatch):
+    lake.publish([view("2016-01-03 14:00:00", f"p{number:05}") for number in range(3_000)])
+    found = {}
+    whole, encode = serving.reply.answers.answer_ctr, serving.reply.encode.text_of
+
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    def noted(*arguments):
+        found["query"] = niceness()
+        return whole(*arguments)
+
+    def noted_too(column):
+        found["stream"] = niceness()
+        return encode(column)
+
+    monkeypatch.setattr("serving.reply.answers.answer_ctr", noted)
+    monkeypatch.setattr("serving.reply.encode.text_of", noted_too)
+    client = serve(lake, stream_rows=1000, heavy_rows=10_000)
+    assert len(client.get("/v1/ctr", params=CASE).json()) == 3_000
+    assert found == {"query": QUERY, "stream": HEAVY}

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+import schemathesis
+from fastapi import FastAPI
+from jsonschema_rs import ValidationError
+from pydantic import TypeAdapter
+
+from serving.errors import PROBLEMS
+from serving.keys import write_keys
+from serving.main import create_app
+from serving.openapi.documents import add_docs
+from serving.openapi.page import CONTENT_SECURITY_POLICY
+from serving.openapi.shapes import CtrBody, CtrDetailRow, CtrRow
+from serving.request.parameters import ctr_from_query
+from serving.routes import router
+from serving.settings import Settings
+from tests.serving.lake import view
+
+
+@pytest.fixture(scope="module")
+def document():
+    return create_app(Settings(lake="/nowhere")).openapi()
+
+
+class Page(HTMLParser):
+    """The ids, links and loaded addresses of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.tags: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.tags.add(tag)
+        self.ids += [values["id"]] if "id" in values else []
+        self.links += [values["href"]] if "href" in values else []
+        assert "src" not in values
+        assert "style" not in values
+
+
+@pytest.fixture
+def client(lake, serve):
+    lake.publish([view("2016-01-03 14:00:00", "20001829_048")])
+    return serve(lake)
+
+
+def test_every_address_is_described(document):
+    assert sorted((path, method) for path, methods in document["paths"].items() for method in methods) == [
+        ("/health/live", "get"),
+        ("/health/ready", "get"),
+        ("/metrics", "get"),
+        ("/v1/ctr", "get"),
+        ("/v1/ctr", "post"),
+        ("/v1/ctr/changes", "get"),
+        ("/v1/platforms", "get"),
+        ("/v1/products", "get"),
+        ("/v1/status", "get"),
+    ]
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            assert operation["summary"]
+            assert all(content["schema"] for content in operation["responses"]["200"]["content"].values())
+
+
+KEYS = {"api_keys_file": "/nowhere/keys.json"}
+JWTS = {"jwt_jwks": "https://issuer.example/jwks.json", "jwt_issuer": "i", "jwt_audience": "a"}
+
+
+def documented(**settings):
+    app = FastAPI()
+    add_docs(app, Settings(lake="/nowhere", **settings))
+    app.include_router(router)
+    return app.openapi()
+
+
+@pytest.mark.parametrize("access", [{}, KEYS, JWTS, {**KEYS, **JWTS}])
+def test_the_document_is_valid_openapi(access):
+    schemathesis.openapi.from_dict(documented(**access)).validate()
+
+
+def test_a_document_that_is_not_valid_is_noticed(document):
+    with pytest.raises(ValidationError):
+        schemathesis.openapi.from_dict({**document, "paths": {"/x": {"get": {"responses": 1}}}}).validate()
+
+
+@pytest.mark.parametrize(
+    ("access", "schemes"), [(KEYS, {"bearer", "apiKey"}), (JWTS, {"bearer"}), ({**KEYS, **JWTS}, {"bearer", "apiKey"})]
+)
+def test_where_access_is_closed_the_document_names_what_opens_it(access, schemes):
+    found = documented(**access)
+    assert set(found["components"]["securitySchemes"]) == schemes
+    for path, methods in found["paths"].items():
+        scope = "metrics" if path == "/metrics" else "read" if path.startswith("/v1/") else None
+        for operation in methods.values():
+            assert [next(iter(choice.items())) for choice in operation["security"]] == (
+                [(scheme, [scope]) for scheme in ("bearer", "apiKey") if scheme in schemes] if scope else []
+            )
+
+
+def test_where_access_is_open_the_document_asks_for_nothing(document):
+    assert "securitySchemes" not in document["components"]
+    assert not any("security" in operation for methods in document["paths"].values() for operation in methods.values())
+
+
+def test_the_page_says_which_scope_an_address_wants(lake, serve, tmp_path):
+    write_keys(tmp_path / "keys.json", ())
+    text = serve(lake, api_keys_file=str(tmp_path / "keys.json")).get("/docs").text
+    assert text.count("Wants a key of the scope <code>read</code>.") == 6
+    assert text.count("Wants a key of the scope <code>metrics</code>.") == 1
+
+
+def test_every_reference_of_the_document_leads_somewhere(document):
+    references = set(re.findall(r"'\$ref': '#/components/schemas/(\w+)'", str(document)))
+    assert references <= set(document["components"]["schemas"])
+    assert "CtrRow" in references
+
+
+def test_the_rows_are_described_exactly(document):
+    row = document["components"]["schemas"]["CtrRow"]
+    assert list(row["properties"]) == row["required"] == ["timestamp", "platform", "product", "CTR"]
+    assert row["additionalProperties"] is False
+
+
+def test_the_examples_are_of_the_shapes_that_they_show(document):
+    examples = document["paths"]["/v1/ctr"]["get"]["responses"]["200"]["content"]["application/json"]["examples"]
+    TypeAdapter(list[CtrRow]).validate_python(examples["rows"]["value"])
+    TypeAdapter(list[CtrDetailRow]).validate_python(examples["detail"]["value"])
+    CtrBody.model_validate(
+        document["paths"]["/v1/ctr"]["post"]["requestBody"]["content"]["application/json"]["example"]
+    )
+
+
+def test_the_parameters_described_are_those_that_are_read(document):
+    described = [parameter["name"] for parameter in document["paths"]["/v1/ctr"]["get"]["parameters"]]
+    assert described == list(CtrBody.model_fields)
+    ctr_from_query(
+        b"startTimestamp=2016-01-03T13:55&endTimestamp=2016-01-04T13:55&aggregation=60"
+        b"&product=a&platform=iOS&timezone=UTC&detail=false&strict=false&fill=none&ci=0.95&format=json"
+    )
+
+
+def test_the_document_and_the_page_are_served_without_a_lake(lake, serve):
+    client = serve(lake)
+    assert client.get("/openapi.json").json()["openapi"].startswith("3.")
+    assert client.get("/docs").status_code == 200
+
+
+def test_the_page_loads_nothing_from_anywhere_and_runs_no_script(client):
+    response = client.get("/docs")
+    page = Page(response.text)
+    assert not page.tags & {"script", "link", "img", "iframe", "object"}
+    assert "http" not in re.sub(r"http://127\.0\.0\.1:8000", "", response.text)
+    assert response.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+    assert CONTENT_SECURITY_POLICY.startswith("default-src 'none'")
+
+
+def test_the_examples_of_the_page_can_be_clicked_and_answer(client):
+    links = [link for link in Page(client.get("/docs").text).links if link.startswith("/")]
+    assert len(links) == 9
+    for link in links:
+        assert client.get(link).status_code == 200, link
+    assert any(link.startswith("/v1/ctr?startTimestamp=2016-01-03+13%3A55%3A00") for link in links)
+
+
+def test_the_page_shows_the_example_with_four_digits_and_each_problem_under_its_type(client):
+    text = client.get("/docs").text
+    page = Page(text)
+    assert "&quot;CTR&quot;: 0.0150" in text
+    assert {kind.code for kind in PROBLEMS} <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)

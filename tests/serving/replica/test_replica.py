@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import dataclasses
+import random
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from serving.contract import PLATFORMS
+from serving.query.plan import make_plan
+from serving.query.queries import ctr
+from serving.query.small import fits
+from serving.replica.builder import Builder
+from serving.replica.replica import Replica
+from serving.replica.segments import product_id
+from serving.reply.answers import answer_at_once, answer_ctr
+from serving.request.parameters import CtrRequest
+from serving.settings import Settings
+from serving.state.store import Store
+from tests.serving.conftest import eventually
+from tests.serving.lake import Lake, at, purchase, view
+
+
+def second(text: str) -> int:
+    return int(at(text).timestamp())
+
+
+def rows_of(store: Store, request: CtrRequest) -> tuple[str, str]:
+    """What reads the answer, and its text."""
+    with store.lease() as lease:
+        plan = make_plan(request, lease.snapshot.segments, lease.snapshot.held)
+        query = ctr(request, plan, lease.snapshot)
+        text = "".join(row[0] for row in lease.cursor.execute(query.sql, query.values).fetchall())
+        return plan.readers, text
+
+
+def small_way(store: Store, request: CtrRequest) -> bool:
+    """Whether a request is answered without the large statement."""
+    with store.lease() as lease:
+        plan = make_plan(request, lease.snapshot.segments, lease.snapshot.held)
+        return fits(request, plan) and store.numbers(lease.snapshot, request.products) is not None
+
+
+def files(store: Store) -> dict[str, tuple[int, int]]:
+    """The segment files, with the identity of each on the disk: a number, which may be given again, and a time."""
+    assert store.replica is not None
+    return {file.name: (file.stat().st_ino, file.stat().st_mtime_ns) for file in store.replica.folder.glob("*.duckdb")}
+
+
+def whole(store: Store) -> bool:
+    """Looks once; whether every segment that the replica is to have is attached."""
+    store.poll()
+    assert store.replica is not None
+    with store.lease() as lease:
+        return set(store.replica.wanted(lease.snapshot.segments)) == lease.snapshot.held
+
+
+@pytest.fixture
+def open_replica(open_store, tmp_path):
+    """A store whose replica is whole."""
+
+    def start(lake: Lake, **settings) -> Store:
+        store = open_store(lake, replica=True, replica_folder=str(tmp_path / "replica"), **settings)
+        eventually(lambda: whole(store))
+        return store
+
+    return start
+
+
+VIEWS = [
+    view("2016-01-31 23:59:59.999", "a"),
+    view("2016-02-01 00:00:00", "b", "Android"),
+    view("2016-02-01 13:55:00", "a"),
+    view("2016-02-03 10:00:00", "a"),
+]
+DAY = CtrRequest(second("2016-02-01 00:00:00"), second("2016-02-02 00:00:00"), 60)
+
+
+def test_before_the_replica_stands_delta_answers_and_then_the_replica_the_same(lake, open_store, tmp_path):
+    lake.publish(VIEWS, [purchase("2016-02-01 14:00:00", "a")])
+    store = open_store(lake, replica=True, replica_folder=str(tmp_path / "replica"))
+    with store.lease() as early:
+        assert early.snapshot.held == frozenset()
+    reader, text = rows_of(open_store(lake), DAY)
+    assert reader == "delta"
+    eventually(lambda: whole(store))
+    assert rows_of(store, DAY) == ("replica", text)
+    assert text.count("timestamp") == 3
+
+
+def random_rows(chance: random.Random, count: int) -> tuple[list, list]:
+    names = ["a", "b_1", "É", 'quo"te', "20001829_048", "zz"]
+
+    def when() -> str:
+        moment = datetime(2016, 1, 28) + timedelta(
+            seconds=chance.randrange(7 * 86_400), milliseconds=chance.randrange(1000)
+        )
+        return moment.isoformat(sep=" ")
+
+    views = [view(when(), chance.choice(names), chance.choice(PLATFORMS)) for _ in range(count)]
+    return views, [purchase(when(), chance.choice(names), chance.choice(PLATFORMS)) for _ in range(count // 3)]
+
+
+@pytest.mark.parametrize("minute_days", [None, 2, 0])
+def test_random_requests_get_the_same_rows_from_the_replica_as_from_delta(lake, open_store, open_replica, minute_days):
+    chance = random.Random(7)
+    lake.publish(*random_rows(chance, 2000))
+    delta, replica = open_store(lake), open_replica(lake, replica_minute_days=minute_days)
+    first, last = second("2016-01-27 00:00:00"), second("2016-02-06 00:00:00")
+    readers = set()
+    took_small = 0
+    for _ in range(60):
+        grain = chance.choice([1, 60, 3600, 86_400])
+        start, end = sorted(chance.sample(range(first // grain, last // grain), 2))
+        request = CtrRequest(
+            start * grain,
+            end * grain,
+            chance.choice([1, 7, 60, 90, 1440, 2880, 10_080]),
+            products=tuple(sorted(chance.sample(["a", "É", 'quo"te', "none"], chance.randrange(4)))),
+            platforms=tuple(sorted(chance.sample(PLATFORMS, chance.randrange(3)))),
+            timezone=chance.choice(["UTC", "America/Sao_Paulo"]),
+            detail=chance.random() < 0.5,
+        )
+        reader, text = rows_of(replica, request)
+        readers.add(reader)
+        assert ("delta", text) == rows_of(delta, request), request
+        answers = [answer_ctr(store, request, None, 10**6) for store in (replica, delta)]
+        assert answers[0].body == answers[1].body, request
+        took_small += small_way(replica, request)
+    assert {"replica", "replica+delta"} <= readers
+    assert took_small > 3
+
+
+def test_a_new_publication_goes_on_with_the_segments_that_it_left_unchanged(lake, open_replica):
+    lake.publish(VIEWS)
+    store = open_replica(lake)
+    before = files(store)
+    days = lake.write("ctr_minute", [], mode="append")
+    assert days
+    lake.announce()
+    store.poll()
+    with store.lease() as lease:
+        assert lease.snapshot.version == 2
+        assert lease.snapshot.held == frozenset(lease.snapshot.segments), "nothing changed, so nothing is missing"
+    assert files(store) == before
+
+
+def test_only_changed_segments_are_made_anew_and_old_files_go(lake, open_replica):
+    lake.publish(VIEWS)
+    store = open_replica(lake)
+    before = files(store)
+    lake.write("ctr_minute", [cell("2016-02-03 11:00:00")], mode="append")
+    lake.announce()
+    eventually(lambda: whole(store))
+    eventually(lambda: len(files(store)) == len(before))
+    after = files(store)
+    assert {name[:19] for name, _ in set(before.items()) ^ set(after.items())} == {"ctr_minute_20160203"}
+    request = CtrRequest(second("2016-02-03 10:30:00"), second("2016-02-03 12:00:00"), 30)
+    assert rows_of(store, request)[0] == "replica"
+    assert '"timestamp":"2016-02-03 11:00:00"' in rows_of(store, request)[1]
+
+
+def cell(time: str) -> dict:
+    """One row of a rollup."""
+    return {
+        "date": at(time).date(),
+        "platform": "iOS",
+        "product": "a",
+        "time": at(time),
+        "views": 1,
+        "purchases": 0,
+    }
+
+
+def test_a_lease_reads_its_segments_to_the_end_while_they_are_replaced(lake, open_replica):
+    lake.publish(VIEWS)
+    store = open_replica(lake)
+    with store.lease() as old:
+        lake.publish([*VIEWS, view("2016-02-01 13:55:00", "a")])
+        eventually(lambda: whole(store))
+        eventually(lambda: len(files(store)) == 6)
+        plan = make_plan(DAY, old.snapshot.segments, old.snapshot.held)
+        query = ctr(DAY, plan, old.snapshot)
+        assert plan.readers == "replica"
+        assert len(old.cursor.execute(query.sql, query.values).fetchall()) == 2
+
+
+def test_a_broken_file_is_thrown_away_and_made_anew(lake, open_replica, open_store, caplog):
+    lake.publish(VIEWS)
+    first = open_replica(lake)
+    names = set(files(first))
+    first.close()
+    broken = first.replica.folder / min(names)
+    broken.write_bytes(broken.read_bytes()[:5000])
+    second_store = open_replica(lake)
+    assert set(files(second_store)) == names
+    assert "is broken and was thrown away" in caplog.text
+    assert rows_of(second_store, DAY)[0] == "replica"
+
+
+def test_a_file_of_another_content_under_the_name_of_a_segment_is_not_read(lake, open_replica):
+    lake.publish(VIEWS)
+    store = open_replica(lake)
+    store.close()
+    one, other = sorted(store.replica.folder.glob("ctr_minute*.duckdb"))[:2]
+    other.write_bytes(one.read_bytes())
+    wrong = files(store)[other.name]
+    assert files(open_replica(lake))[other.name] != wrong
+
+
+def test_what_a_killed_builder_left_is_removed(lake, open_replica, tmp_path):
+    lake.publish(VIEWS)
+    store = open_replica(lake)
+    half = store.replica.folder / "ctr_day_2016_x.half"
+    half.write_bytes(b"half")
+    lake.publish(VIEWS)
+    eventually(lambda: whole(store) and not half.exists())
+
+
+def test_one_builder_on_a_host(lake, open_store, tmp_path):
+    lake.publish(VIEWS)
+    settings = Settings(lake=str(lake.path), replica_folder=str(tmp_path / "replica"))
+    replica = Replica(settings)
+    store = open_store(lake)
+    with store.lease() as lease:
+        segments = replica.segments(lease.snapshot.publication)
+    first, other = Builder(settings, replica), Builder(settings, replica)
+    made: list[bool] = []
+    first._make = lambda wanted: made.append(other.build())  # type: ignore[method-assign]
+    assert first.build()
+    assert made == [False], "while one is at it, another leaves it alone"
+    other._wanted = segments
+    assert other.build()
+    assert replica.missing(segments) == []
+
+
+def test_a_folder_that_cannot_be_written_leaves_delta_answering(lake, open_store, tmp_path, caplog):
+    lake.publish(VIEWS)
+    (tmp_path / "file").write_text("no folder")
+    store = open_store(lake, replica=True, replica_folder=str(tmp_path / "file"))
+    eventually(lambda: "the replica could not be built" in caplog.text)
+    assert rows_of(store, DAY)[0] == "delta"
+
+
+def test_a_product_whose_number_another_has_gets_no_rows_of_it(lake, open_replica, monkeypatch):
+    lake.publish(VIEWS)
+    store = open_replica(lake)
+    monkeypatch.setattr("serving.query.queries.product_id", lambda name: product_id("a"))
+    monkeypatch.setattr("serving.replica.replica.product_id", lambda name: product_id("a"))
+    asked = CtrRequest(DAY.start, DAY.end, 60, products=("stranger",))
+    assert rows_of(store, asked) == ("replica", "")
+    assert small_way(store, asked)
+    assert answer_ctr(store, asked, None, 100).body == b"[]"
+
+
+def test_products_that_share_a_number_are_told_apart_by_the_large_statement(lake, open_replica):
+    lake.publish(VIEWS)
+    store = open_replica(lake)
+    asked = CtrRequest(DAY.start, DAY.end, 60, products=("a",))
+    assert small_way(store, asked)
+    store.replica._names[product_id("a")] = None
+    assert not small_way(store, asked)
+    assert answer_ctr(store, asked, None, 100).headers["x-row-count"] == "1"
+
+
+def test_few_cells_are_answered_at_once_with_the_same_answer(lake, open_replica):
+    lake.publish(VIEWS)
+    store = open_replica(lake, cache_bytes=0)
+    asked = CtrRequest(DAY.start, DAY.end, 60, products=("a",))
+    at_once = answer_at_once(store, asked, None, 10_000)
+    assert at_once.body == answer_ctr(store, asked, None, 100).body != b"[]"
+    assert answer_at_once(store, asked, at_once.headers["etag"], 10_000).status_code == 304
+    assert answer_at_once(store, DAY, None, 10_000) is None, "all products are work for a thread"
+    assert answer_at_once(store, asked, None, 1) is None, "the limit of rows is the business of the large statement"
+
+
+def test_what_is_kept_is_given_at_once_and_an_older_publication_is_left_to_a_thread(lake, open_replica):
+    lake.publish(VIEWS)
+    store = open_replica(lake)
+    answer = answer_ctr(store, DAY, None, 100)
+    again = answer_at_once(store, DAY, None, 10_000)
+    assert (again.body, again.headers["etag"]) == (answer.body, answer.headers["etag"])
+    assert "cache;dur=" in again.headers["server-timing"]
+    lake.publish([*VIEWS, view("2016-02-01 15:00:00", "z")])
+    eventually(lambda: whole(store))
+    asked = CtrRequest(DAY.start, DAY.end, 60, products=("z",))
+    assert answer_at_once(store, dataclasses.replace(asked, as_of=1), None, 10_000) is None
+    assert answer_at_once(store, dataclasses.replace(asked, as_of=2), None, 10_000).body != b"[]"
+
+
+def test_a_segment_that_cannot_be_read_at_once_is_left_to_a_thread(lake, open_replica):
+    lake.publish(VIEWS)
+    store = open_replica(lake)
+    store.own_cursor.close()
+    assert answer_at_once(store, CtrRequest(DAY.start, DAY.end, 60, products=("a",)), None, 10_000) is None
+
+
+def test_the_lake_may_be_read_only(lake, open_replica):
+    lake.publish(VIEWS)
+    store = open_replica(lake)
+    assert not list(Path(lake.path).rglob("*.duckdb*"))
+    assert store.replica.folder.stat().st_mode & 0o777 == 0o700

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import httpx
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.errors import QueryTimeout
+from serving.reply import encode
+from serving.reply.encode import Body, CsvEncoder, JsonEncoder, NdjsonEncoder, text_of
+from tests.serving.conftest import eventually, patient
+from tests.serving.lake import view
+from tests.serving.reply.test_problems import problem
+
+RANGE = {"startTimestamp": "2016-01-01 00:00:00", "endTimestamp": "2016-01-02 00:00:00", "aggregation": "1440"}
+texts = st.lists(st.text(), max_size=20)
+
+
+def reader(batches: list[list[str]]) -> pa.RecordBatchReader:
+    schema = pa.schema([("text", pa.string())])
+    return pa.RecordBatchReader.from_batches(
+        schema, [pa.record_batch([pa.array(batch, pa.string())], schema) for batch in batches]
+    )
+
+
+@patient
+@given(texts, st.integers(0, 20), st.integers(0, 20))
+def test_the_text_of_a_column_is_that_of_its_values_also_in_a_slice(values, offset, length):
+    column = pa.array(values, pa.string()).slice(min(offset, len(values)), length)
+    assert text_of(column) == "".join(column.to_pylist()).encode()
+
+
+def test_an_answer_within_the_limit_is_known_whole():
+    body = Body(reader([[",1", ",2"], [",3"]]), JsonEncoder(), limit=3)
+    assert body.rows == 3
+    assert body.whole() == b"[1,2,3]"
+
+
+def test_an_empty_answer_is_an_empty_array():
+    body = Body(reader([]), JsonEncoder(), limit=3)
+    assert body.rows == 0
+    assert body.whole() == b"[]"
+
+
+@pytest.mark.parametrize("limit", [0, 9])
+def test_ndjson_ends_with_a_line_that_counts_the_others(limit):
+    body = Body(reader([["1\n", "2\n"], ["3\n"]]), NdjsonEncoder(7), limit)
+    assert b"".join(body.chunks()) == b'1\n2\n3\n{"rows":3,"dataVersion":7}\n'
+
+
+@pytest.mark.parametrize("limit", [0, 9])
+def test_csv_begins_with_the_names_of_its_columns(limit):
+    body = Body(reader([["1,2\r\n"], ["3,4\r\n"]]), CsvEncoder(["a", "b"]), limit)
+    assert b"".join(body.chunks()) == b"a,b\r\n1,2\r\n3,4\r\n"
+
+
+@patient
+@given(st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=5), min_size=1, max_size=8))
+def test_the_pieces_of_a_long_answer_make_one_array(batches):
+    values = [value for batch in batches for value in batch]
+    source = reader([[f",{value}" for value in batch] for batch in batches])
+    body = Body(source, JsonEncoder(), limit=len(values) - 1)
+    assert body.rows is None
+    assert json.loads(b"".join(body.chunks())) == values
+
+
+def test_a_long_answer_is_read_one_batch_after_another():
+    taken = []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for number in range(5):
+            taken.append(number)
+            yield pa.record_batch([pa.array([f",{number}"])], names=["text"])
+
+    source = pa.RecordBatchReader.from_batches(pa.schema([("text", pa.string())]), batches())
+    chunks = Body(source, JsonEncoder(), limit=0).chunks()
+    next(chunks)
+    assert taken == [0]
+    next(chunks)
+    assert taken == [0, 1]
+
+
+@pytest.fixture
+def long_answer(lake, serve) -> httpx.Client:
+    """A client of a service that streams everything, a few rows at a time, and has an answer of 30,000 rows."""
+    day = view("2016-01-01 00:00:00")
+    lake.publish([day])
+    row = {name: day[name] for name in ("date", "platform", "time")}
+    lake.write(
+        "ctr_day", [{**row, "product": f"p{n:06}" + "x" * 200, "views": 1, "purchases": 0} for n in range(30_000)]
+    )
+    lake.announce()
+    return serve(lake, stream_rows=500)
+
+
+def test_a_long_answer_is_streamed_whole_in_order_and_without_a_length(long_answer):
+    first = long_answer.get("/v1/ctr", params=RANGE)
+    response = long_answer.get("/v1/ctr", params=RANGE)
+    assert response.content == first.content
+    assert response.headers["transfer-encoding"] == "chunked"
+    assert "content-length" not in response.headers
+    assert "x-row-count" not in response.headers
+    assert response.headers["content-type"] == "application/json"
+    products = [row["product"] for row in response.json()]
+    assert len(products) == 30_000
+    assert products == sorted(products)
+
+
+def test_an_answer_whose_source_fails_in_mid_stream_is_cut_and_not_ended(long_answer, monkeypatch, caplog):
+    real, calls = text_of, []
+
+    def failing(column: pa.Array) -> bytes:
+        calls.append(column)
+        if len(calls) == 3:
+            raise RuntimeError("disk on fire")
+        return real(column)
+
+    monkeypatch.setattr(encode, "text_of", failing)
+    with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
+        long_answer.get("/v1/ctr", params=RANGE)
+    assert "disk on fire" in caplog.text
+    store = long_answer.store  # type: ignore[attr-defined]
+    eventually(lambda: store._current.leases == 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (OSError("IO Error: Could not read enough bytes from file /srv/secret"), 503, "lake_unreadable"),
+        (QueryTimeout(3), 504, "query_timeout"),
+        (RuntimeError("disk on fire"), 500, "internal_error"),
+    ],
+)
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
+def test_a_stream_that_fails_before_its_first_piece_is_a_problem(long_answer, monkeypatch, error, status, code, coding):
+    def failing(body):
+        raise error
+        yield b""
+
+    monkeypatch.setattr(encode.Body, "chunks", failing)
+    answer = long_answer.get("/v1/ctr", params=RANGE, headers={"Accept-Encoding": coding})
+    found = problem(answer)
+    assert (answer.status_code, found.code) == (status, code)
+    assert "secret" not in answer.text
+    assert "ETag" not in answer.headers
+    assert long_answer.store._current.leases == 0
+
+
+def test_a_stream_whose_first_piece_cannot_be_compressed_is_a_problem(long_answer, monkeypatch):
+    def failing(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("serving.reply.transfer._Gzip.chunk", failing)
+    answer = long_answer.get("/v1/ctr", params=RANGE, headers={"Accept-Encoding": "gzip"})
+    assert (answer.status_code, problem(answer).code) == (500, "internal_error")
+    assert "Content-Encoding" not in answer.headers
+
+
+def test_a_client_that_goes_away_ends_its_query_and_gives_its_hold_back(long_answer):
+    store = long_answer.store  # type: ignore[attr-defined]
+    with long_answer.stream("GET", "/v1/ctr", params=RANGE) as response:
+        next(response.iter_raw())
+        assert store._current.leases == 1
+    eventually(lambda: store._current.leases == 0)

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from serving.reply.answers import cost_of
+from serving.request.parameters import CtrRequest
+from serving.state.cost import NO_SIZES, Sizes, sizes_of
+from tests.serving.lake import purchase, view
+from tests.serving.replica.test_replica import open_replica, second
+
+__all__ = ["open_replica"]
+
+DAYS = CtrRequest(second("2016-02-01 00:00:00"), second("2016-02-04 00:00:00"), 1440)
+
+
+@pytest.fixture
+def rows(lake):
+    """Three days of three products on two platforms; the first has an hour more."""
+    lake.publish(
+        [
+            view(f"2016-02-0{day} 10:00:00", product, platform)
+            for day in (1, 2, 3)
+            for product in "abc"
+            for platform in ("iOS", "Android")
+        ]
+        + [view("2016-02-01 12:00:00.5", "a")],
+        [purchase("2016-02-02 13:00:00", "a")],
+    )
+    return lake
+
+
+def test_rows_are_summed_over_the_days_and_platforms_asked_for(rows):
+    sizes = sizes_of(str(rows.path), rows.versions)
+    one, last = date(2016, 2, 1), date(2016, 2, 3)
+    assert sizes.rows("views", ("iOS", "Android", "MobileWeb"), one, last) == 19
+    assert sizes.rows("views", ("Android",), one, last) == 9
+    assert sizes.rows("ctr_hour", ("iOS",), one, one) == 4
+    assert sizes.rows("ctr_day", ("iOS",), date(2015, 1, 1), date(2016, 1, 31)) == 0
+    assert sizes.rows("purchases", ("iOS",), date(2016, 2, 2), date(2017, 1, 1)) == 1
+    assert NO_SIZES.rows("views", ("iOS",), one, last) == 0
+
+
+def test_rows_of_days_with_gaps_are_summed():
+    sizes = Sizes({("views", "iOS"): {date(2016, 1, 9): 5, date(2016, 1, 1): 7}})
+    assert [sizes.rows("views", ("iOS",), date(2016, 1, day), date(2016, 1, 9)) for day in (1, 2, 9)] == [12, 5, 5]
+
+
+def test_the_cost_from_delta_is_that_of_the_tables_read(rows, open_store):
+    store = open_store(rows)
+    assert cost_of(store, DAYS) == 18
+    assert cost_of(store, replace(DAYS, platforms=("iOS",), products=("a",))) == 9, "Delta is read whole"
+    assert cost_of(store, replace(DAYS, aggregation=60)) == 20
+    assert cost_of(store, replace(DAYS, start=DAYS.start + 1)) == 4 * 20, "seconds are counted from views and purchases"
+    assert cost_of(store, replace(DAYS, start=DAYS.start + 86_400 * 9, end=DAYS.end + 86_400 * 9)) == 0
+
+
+def test_the_cost_of_products_of_the_replica_is_that_of_their_cells_alone(rows, open_replica):
+    store = open_replica(rows)
+    assert cost_of(store, DAYS) == 18
+    assert cost_of(store, replace(DAYS, products=("a",), platforms=("iOS",))) == 3
+    assert cost_of(store, replace(DAYS, products=("a",), platforms=("iOS",), aggregation=60)) == 11, "not 72 hours"
+
+
+def test_filling_costs_what_it_makes(rows, open_store):
+    store = open_store(rows)
+    assert cost_of(store, replace(DAYS, fill=True, aggregation=60)) == 20 + 72 * 18
+    assert cost_of(store, replace(DAYS, fill=True, products=("a", "b"), platforms=("iOS",))) == 9 + 3 * 2
+    zoned = replace(DAYS, fill=True, timezone="Europe/Berlin", products=("a",), platforms=("iOS",))
+    assert cost_of(store, zoned) > cost_of(store, replace(zoned, fill=False))
+
+
+def test_tables_without_rows_cost_nothing(lake, open_store):
+    lake.publish([view("2016-02-01 10:00:00")])
+    lake.write("purchases", [])
+    lake.announce()
+    assert sizes_of(str(lake.path), lake.versions).rows("purchases", ("iOS",), date(2016, 1, 1), date(2017, 1, 1)) == 0
+    assert cost_of(open_store(lake), replace(DAYS, start=DAYS.start + 1)) == 4
+
+
+def test_without_a_publication_nothing_costs_anything(lake, open_store):
+    assert cost_of(open_store(lake), DAYS) == 0
+
+
+def test_a_lake_whose_sizes_cannot_be_told_is_served(rows, open_store, monkeypatch, caplog):
+    def failing(*_):
+        raise OSError("no log")
+
+    monkeypatch.setattr("serving.state.store.sizes_of", failing)
+    store = open_store(rows)
+    assert cost_of(store, DAYS) == 0
+    assert "the sizes of its tables are not known: no log" in caplog.text

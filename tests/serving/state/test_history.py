@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+from serving.contract import TABLES
+from serving.errors import PROBLEMS
+from serving.openapi.shapes import Changes, Problem
+from tests.serving.conftest import eventually
+from tests.serving.lake import Lake, rollup, view
+
+CASE = {"startTimestamp": "2016-01-03 13:55:00", "endTimestamp": "2016-01-04 13:55:00", "aggregation": "60"}
+VIEW = view("2016-01-03 14:00:00")
+
+
+def vacuum(lake: Lake) -> None:
+    """Deletes every data file that only older versions name."""
+    for table in TABLES:
+        DeltaTable(str(lake.path / table)).vacuum(0, dry_run=False, enforce_retention_duration=False)
+
+
+@pytest.fixture
+def client(lake, serve):
+    """Publications 1, 2, 3, with that many views of one product."""
+    for number in (1, 2, 3):
+        lake.publish([VIEW] * number)
+    client = serve(lake)
+    eventually(lambda: client.get("/v1/status").status_code == 200)
+    return client
+
+
+def views_as_of(client, number: int | None) -> int:
+    params = {**CASE, "detail": "true", **({} if number is None else {"asOf": str(number)})}
+    response = client.get("/v1/ctr", params=params)
+    assert response.headers["x-data-version"] == str(number or 3)
+    return response.json()[0]["views"]
+
+
+def test_an_answer_as_of_a_publication_is_that_of_its_time(client):
+    assert [views_as_of(client, number) for number in (1, 3, 2, None, 1)] == [1, 3, 2, 3, 1]
+    body = {**CASE, "aggregation": 60, "detail": True, "asOf": 2}
+    assert client.post("/v1/ctr", json=body).json()[0]["views"] == 2
+
+
+def test_an_older_publication_is_found_in_a_lake_whose_path_has_spaces(tmp_path, serve):
+    lake = Lake(tmp_path / "it's a 'lake' é #1")
+    for number in (1, 2, 3):
+        lake.publish([VIEW] * number)
+    client = serve(lake)
+    assert [views_as_of(client, number) for number in (1, 2, 3)] == [1, 2, 3]
+
+
+def test_a_bounded_number_of_older_publications_is_kept_open(lake, serve):
+    for number in range(1, 6):
+        lake.publish([VIEW] * number)
+    client = serve(lake, older_publications=2, cache_bytes=0)
+    for number in (1, 2, 3, 4, 1):
+        params = {**CASE, "detail": "true", "asOf": str(number)}
+        assert client.get("/v1/ctr", params=params).json()[0]["views"] == number
+    with client.store._connection.cursor() as cursor:
+        [(count,)] = cursor.execute("SELECT count(*) FROM duckdb_databases() WHERE type = 'delta'").fetchall()
+    assert count == 3 * len(TABLES), "the newest and two older ones"
+
+
+def test_a_publication_that_never_was_is_404_and_the_newest_is_named(client):
+    for path, params in (("/v1/ctr", {**CASE, "asOf": "9"}), ("/v1/ctr/changes", {"since": "9"})):
+        response = client.get(path, params=params)
+        assert response.status_code == 404
+        problem = Problem.model_validate_json(response.text)
+        assert (problem.code, problem.detail) == ("publication_unknown", "There is no publication 9.")
+        assert problem.errors is not None
+        assert problem.errors[0].hint.startswith("the newest is 3")
+
+
+@pytest.mark.parametrize(("path", "name"), [("/v1/ctr", "asOf"), ("/v1/ctr/changes", "since")])
+def test_a_publication_that_another_worker_served_first_is_looked_for_at_once(lake, serve, path, name):
+    lake.publish([VIEW])
+    client = serve(lake, poll_seconds=3600)
+    lake.publish([VIEW] * 2)
+    response = client.get(path, params={**(CASE if name == "asOf" else {}), name: "2"})
+    assert (response.status_code, response.headers["x-data-version"]) == (200, "2")
+    assert views_as_of(client, 1) == 1
+    assert client.get("/v1/ctr", params=CASE).headers["x-data-version"] == "2"
+
+
+def test_a_publication_whose_files_are_deleted_is_410_and_the_oldest_kept_is_named(client, lake):
+    assert views_as_of(client, 1) == 1
+    vacuum(lake)
+    client.store.cache = type(client.store.cache)(0)
+    for number in ("1", "2"):  # 1 was open already, 2 was not
+        response = client.get("/v1/ctr", params={**CASE, "asOf": number})
+        assert response.status_code == 410
+        problem = Problem.model_validate_json(response.text)
+        assert problem.code == "publication_gone"
+        assert problem.errors is not None
+        assert (problem.errors[0].parameter, problem.errors[0].hint) == ("asOf", "the oldest that is kept is 3")
+    assert views_as_of(client, None) == 3
+
+
+def test_numbers_of_publications_are_checked(client):
+    for path, params, name in (
+        ("/v1/ctr", {**CASE, "asOf": "0"}, "asOf"),
+        ("/v1/ctr", {**CASE, "asOf": "x"}, "asOf"),
+        ("/v1/ctr/changes", {}, "since"),
+        ("/v1/ctr/changes", {"since": "0"}, "since"),
+    ):
+        response = client.get(path, params=params)
+        assert response.status_code == 422
+        assert [fault["parameter"] for fault in response.json()["errors"]] == [name]
+    assert client.get("/v1/ctr/changes", params={"since": "1", "until": "2"}).status_code == 422
+
+
+def partition(day: int, platform: str, count: int) -> list:
+    return [view(f"2016-01-{day:02} 10:00:00", platform=platform)] * count
+
+
+def publish_partition(lake: Lake, day: int, platform: str, count: int) -> None:
+    """Replaces one partition of ``ctr_day`` and publishes, as a run does that touched that partition alone."""
+    rows = rollup([(row, "views") for row in partition(day, platform, count)], 86_400)
+    write_deltalake(
+        str(lake.path / "ctr_day"),
+        pa.Table.from_pylist(rows, schema=TABLES["ctr_day"]),
+        mode="overwrite",
+        predicate=f"date = '2016-01-{day:02}' AND platform = '{platform}'",
+    )
+    lake.versions["ctr_day"] = DeltaTable(str(lake.path / "ctr_day")).version()
+    lake.announce()
+
+
+def test_changes_list_the_days_and_platforms_that_were_replaced_added_or_removed(lake, serve):
+    lake.publish([*partition(1, "iOS", 1), *partition(1, "Android", 1), *partition(2, "iOS", 1)])
+    publish_partition(lake, 2, "iOS", 5)
+    publish_partition(lake, 3, "Android", 1)
+    client = serve(lake)
+
+    def since(number: int) -> list:
+        response = client.get("/v1/ctr/changes", params={"since": str(number)})
+        Changes.model_validate_json(response.text)
+        assert response.headers["x-row-count"] == str(len(response.json()["changed"]))
+        assert (response.json()["since"], response.json()["dataVersion"]) == (number, 3)
+        return [(row["date"], row["platform"]) for row in response.json()["changed"]]
+
+    assert since(3) == []
+    assert since(2) == [("2016-01-03", "Android")]
+    assert since(1) == [("2016-01-02", "iOS"), ("2016-01-03", "Android")]
+
+
+def test_changes_since_a_version_whose_log_is_gone_are_410(client, lake):
+    for table in TABLES:
+        log = Path(lake.path, table, "_delta_log")
+        DeltaTable(str(lake.path / table)).create_checkpoint()
+        for number in (0, 1):
+            (log / f"{number:020}.json").unlink()
+    response = client.get("/v1/ctr/changes", params={"since": "1"})
+    assert response.status_code == 410
+    assert response.json()["code"] == "publication_gone"
+
+
+def test_changes_have_an_etag(client):
+    first = client.get("/v1/ctr/changes", params={"since": "1"})
+    again = client.get("/v1/ctr/changes", params={"since": "1"}, headers={"If-None-Match": first.headers["etag"]})
+    assert (first.status_code, again.status_code) == (200, 304)
+
+
+def test_a_repeated_request_is_answered_without_a_query_until_the_data_change(client, lake, monkeypatch):
+    first = client.get("/v1/ctr", params=CASE)
+    store = client.store
+    with monkeypatch.context() as patched:
+        patched.setattr("serving.reply.answers.ctr", lambda *_: pytest.fail("a query was made"))
+        again = client.get("/v1/ctr", params=CASE)
+    assert again.content == first.content
+    differing = {"server-timing", "x-request-id", "date"}
+    assert {k: v for k, v in again.headers.items() if k not in differing} == {
+        k: v for k, v in first.headers.items() if k not in differing
+    }
+    assert "cache;dur=" in again.headers["server-timing"]
+    assert (store.cache.hits, len(store.cache)) == (1, 1)
+    lake.publish([VIEW] * 4)
+    eventually(lambda: client.get("/v1/platforms").headers["x-data-version"] == "4")
+    assert client.get("/v1/ctr", params={**CASE, "detail": "true"}).json()[0]["views"] == 4
+
+
+def test_without_memory_for_it_no_answer_is_kept(lake, serve):
+    lake.publish([VIEW])
+    client = serve(lake, cache_bytes=0)
+    assert client.get("/v1/ctr", params=CASE).text == client.get("/v1/ctr", params=CASE).text
+    assert len(client.store.cache) == 0
+
+
+def test_both_problems_are_documented():
+    assert {"publication_unknown", "publication_gone"} <= {kind.code for kind in PROBLEMS}

@@ -1,0 +1,346 @@
+from __future__ import annotations
+
+import itertools
+import shutil
+import threading
+from datetime import date
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from serving.contract import TABLES
+from serving.errors import NotReady
+from serving.state.store import Store
+from tests.serving.lake import Lake, view
+
+
+def served(store: Store) -> int:
+    with store.lease() as lease:
+        return lease.snapshot.version
+
+
+def views_of(lease: Any) -> int:
+    return int(lease.cursor.execute(f"SELECT count(*) FROM {lease.snapshot.tables['views']}").fetchone()[0])
+
+
+def attached(store: Store) -> set[str]:
+    """The names of the tables that DuckDB holds open."""
+    with store._connection.cursor() as cursor:
+        names = cursor.execute("SELECT database_name FROM duckdb_databases() WHERE type = 'delta'").fetchall()
+    return {name for (name,) in names}
+
+
+def test_without_a_lake_there_is_no_lease_and_the_text_says_what_to_do(lake, open_store):
+    with pytest.raises(NotReady, match=r"\./spark-submit\.sh daily"):
+        open_store(lake).lease()
+
+
+def test_the_first_publication_is_served_as_soon_as_it_is_there(lake, open_store):
+    store = open_store(lake)
+    lake.publish([view("2016-01-01 00:00:00")])
+    store.poll()
+    assert store.problem is None
+    assert served(store) == 1
+
+
+def test_a_lease_reads_its_publication_to_the_end_while_a_newer_one_is_served(lake, open_store):
+    lake.publish([view("2016-01-01 00:00:00")])
+    store = open_store(lake)
+    with store.lease() as old:
+        lake.publish([view("2016-01-01 00:00:00")] * 3)
+        store.poll()
+        with store.lease() as new:
+            assert (old.snapshot.version, views_of(old)) == (1, 1)
+            assert (new.snapshot.version, views_of(new)) == (2, 3)
+        assert len(attached(store)) == 12
+    assert len(attached(store)) == 6, "the tables of the old publication went with its last lease"
+
+
+def test_an_old_publication_that_nobody_reads_is_released_at_once(lake, open_store):
+    lake.publish()
+    store = open_store(lake)
+    for _ in range(3):
+        lake.publish()
+        store.poll()
+    assert served(store) == 4
+    assert len(attached(store)) == 6
+
+
+def test_a_lease_may_be_closed_twice(lake, open_store):
+    lake.publish()
+    store = open_store(lake)
+    first, second = store.lease(), store.lease()
+    first.close()
+    first.close()
+    lake.publish()
+    store.poll()
+    assert views_of(second) == 0, "the second lease still holds its tables"
+    second.close()
+
+
+def test_what_a_table_holds_beyond_the_named_version_is_not_read(lake, open_store):
+    lake.publish([view("2016-01-01 00:00:00")])
+    lake.write("views", [view("2016-01-01 00:00:00")] * 5, mode="append")
+    store = open_store(lake)
+    with store.lease() as lease:
+        assert views_of(lease) == 1
+
+
+def test_a_publication_that_names_a_version_that_is_not_there_leaves_the_last_good_one(lake, open_store, caplog):
+    lake.publish()
+    store = open_store(lake)
+    lake.announce(ctr_hour=99)
+    store.poll()
+    assert served(store) == 1
+    assert store.problem == "Publication 2: table ctr_hour cannot be read at version 99."
+    assert str(lake.path) not in store.problem
+    assert "ctr_hour" in caplog.text
+    assert len(attached(store)) == 6
+    lake.publish()
+    store.poll()
+    assert served(store) == 3
+    assert store.problem is None
+
+
+def test_a_broken_publication_that_is_repaired_is_served_without_a_new_one(lake, open_store):
+    lake.publish()
+    store = open_store(lake)
+    lake.announce(views=1)
+    store.poll()
+    assert served(store) == 1
+    lake.write("views", [view("2016-01-01 00:00:00")])
+    store.poll()
+    assert served(store) == 2
+    assert store.problem is None
+
+
+def test_a_broken_publication_is_logged_once_and_not_at_every_look(lake, open_store, caplog):
+    lake.publish()
+    store = open_store(lake)
+    lake.announce(ctr_hour=99)
+    for _ in range(4):
+        store.poll()
+    assert caplog.text.count("cannot be read at version 99") == 1
+
+
+def test_a_publication_without_a_version_of_a_table_is_not_served(lake, open_store):
+    lake.publish()
+    lake.announce(purchases=None)
+    store = open_store(lake)
+    assert served(store) == 1
+    assert store.problem == "Publication 2: table purchases has no version in it."
+
+
+def test_a_table_without_a_column_that_answers_need_is_not_served(lake, open_store, monkeypatch):
+    lake.publish()
+    store = open_store(lake)
+    wider = TABLES["ctr_day"].append(pa.field("other", pa.int64()))
+    monkeypatch.setattr("serving.state.store.TABLES", {**TABLES, "ctr_day": wider})
+    lake.announce()
+    store.poll()
+    assert served(store) == 1
+    assert store.problem == "Publication 2: table ctr_day lacks the columns other at version 0."
+
+
+def test_at_the_start_the_newest_readable_publication_is_served(lake, open_store):
+    lake.publish()
+    lake.announce(views=7)
+    lake.announce(ctr_day=8)
+    store = open_store(lake)
+    assert served(store) == 1
+    assert store.problem == "Publication 3: table ctr_day cannot be read at version 8."
+
+
+def test_publications_that_are_all_broken_are_told_to_requests(lake, open_store):
+    lake.publish()
+    shutil.rmtree(lake.path / "purchases")
+    store = open_store(lake)
+    with pytest.raises(NotReady, match="Publication 1: table purchases cannot be read at version 0"):
+        store.lease()
+
+
+def test_a_publications_table_that_cannot_be_read_leaves_the_last_good_publication(lake, open_store):
+    lake.publish()
+    store = open_store(lake)
+    log = lake.path / "publications" / "_delta_log"
+    (log / "00000000000000000001.json").write_text("{half a com")
+    store.poll()
+    assert served(store) == 1
+    assert store.problem == "The table publications cannot be read."
+    (log / "00000000000000000001.json").unlink()
+    store.poll()
+    assert store.problem is None
+
+
+def test_a_deleted_lake_is_no_longer_served_and_one_made_anew_is(lake, open_store):
+    lake.publish([view("2016-01-01 00:00:00")])
+    lake.publish([view("2016-01-01 00:00:00")])
+    store = open_store(lake)
+    lake.remove()
+    store.poll()
+    with pytest.raises(NotReady):
+        store.lease()
+    lake.publish([view("2016-01-01 00:00:00")] * 4)
+    store.poll()
+    with store.lease() as lease:
+        assert lease.snapshot.version == 1
+        assert views_of(lease) == 4
+
+
+def test_a_lake_made_anew_between_two_looks_is_followed_to_its_smaller_number(lake, open_store):
+    lake.publish()
+    lake.publish()
+    store = open_store(lake)
+    lake.remove()
+    lake.publish([view("2016-01-01 00:00:00")] * 4)
+    store.poll()
+    with store.lease() as lease:
+        assert lease.snapshot.version == 1
+        assert views_of(lease) == 4
+
+
+def test_a_look_at_the_lake_that_has_begun_ends_before_the_store_closes(lake, open_store, monkeypatch):
+    lake.publish([view("2016-01-01 00:00:00")])
+    store = open_store(lake)
+    lake.publish([view("2016-01-01 00:00:00")] * 3)
+    begun, go_on, failed = threading.Event(), threading.Event(), []
+    follow = store._follow
+
+    def slowly(publications):
+        begun.set()
+        go_on.wait(20)
+        follow(publications)
+
+    def look():
+        try:
+            store.poll()
+        except Exception as error:
+            failed.append(error)
+
+    monkeypatch.setattr(store, "_follow", slowly)
+    looking, closing = threading.Thread(target=look), threading.Thread(target=store.close)
+    looking.start()
+    begun.wait(20)
+    closing.start()
+    closing.join(0.2)
+    assert closing.is_alive()
+    go_on.set()
+    looking.join(20)
+    closing.join(20)
+    assert failed == []
+    assert store.problem is None
+
+
+def test_a_closed_store_no_longer_looks_and_takes_leases_back(lake, open_store):
+    lake.publish([view("2016-01-01 00:00:00")])
+    store = open_store(lake)
+    lease = store.lease()
+    lake.publish([view("2016-01-01 00:00:00")] * 3)
+    store.poll()
+    lake.publish([view("2016-01-01 00:00:00")] * 4)
+    store.close()
+    store.poll()
+    lease.close()
+    assert store.snapshot.version == 2
+
+
+def test_no_statement_gets_at_files_outside_the_lake_or_at_the_settings(lake, open_store, tmp_path):
+    lake.publish()
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a\n1\n")
+    with open_store(lake).lease() as lease:
+        for statement in (
+            f"SELECT * FROM read_csv('{secret}')",
+            f"COPY (SELECT 1) TO '{tmp_path / 'out.csv'}'",
+            f"ATTACH '{tmp_path / 'x.db'}'",
+            f"SELECT * FROM read_text('{secret}')",
+            f"SELECT * FROM '{secret}'",
+            f"SELECT * FROM read_parquet('{tmp_path}/*')",
+            f"SELECT * FROM glob('{tmp_path}/*')",
+            f"SELECT * FROM read_csv('{lake.path}/../secret.csv')",
+            f"EXPORT DATABASE '{tmp_path / 'out'}'",
+            "SELECT * FROM read_csv('http://127.0.0.1:1/x.csv')",
+            "SET enable_external_access = true",
+            "SET GLOBAL allowed_directories = ['/']",
+            "SET temp_directory = '/tmp'",
+            "SET memory_limit = '1TB'",
+            "SET lock_configuration = false",
+            "RESET lock_configuration",
+            "INSTALL httpfs",
+            "LOAD httpfs",
+        ):
+            with pytest.raises(duckdb.Error):
+                lease.cursor.execute(statement)
+        assert lease.cursor.execute("SELECT current_setting('lock_configuration')").fetchone() == (True,)
+    assert {file.name for file in tmp_path.iterdir()} == {"lake", "secret.csv"}
+
+
+ROWS = [
+    view(f"2016-01-{day:02} {hour:02}:00:00", product, platform, f"m{day}{hour}{product}{platform}")
+    for day in range(1, 7)
+    for hour in (0, 12, 23)
+    for product in ("a", "b", "c")
+    for platform in ("Android", "MobileWeb", "iOS")
+]
+FILTERS = {
+    "date =": ("date = $date", lambda row: row["date"] == date(2016, 1, 3)),
+    "date >=": ("date >= $date", lambda row: row["date"] >= date(2016, 1, 3)),
+    "date <": ("date < $date", lambda row: row["date"] < date(2016, 1, 3)),
+    "date between": (
+        "date BETWEEN $date AND $last",
+        lambda row: date(2016, 1, 3) <= row["date"] <= date(2016, 1, 5),
+    ),
+    "platform =": ("platform = 'iOS'", lambda row: row["platform"] == "iOS"),
+    "platform in 1": ("platform IN ($platform)", lambda row: row["platform"] == "iOS"),
+    "platform in 2": (
+        "platform IN ($platform, 'Android')",
+        lambda row: row["platform"] in ("iOS", "Android"),
+    ),
+    "platform <>": ("platform <> 'iOS'", lambda row: row["platform"] != "iOS"),
+    "product in 1": ("product IN ($product)", lambda row: row["product"] == "b"),
+    "product in 2": ("product IN ($product, 'zzz')", lambda row: row["product"] == "b"),
+    "time": (
+        "time >= TIMESTAMPTZ '2016-01-03 12:00:00+00' AND time < TIMESTAMPTZ '2016-01-05 00:00:00+00'",
+        lambda row: (row["date"] == date(2016, 1, 3) and row["time"].hour >= 12) or row["date"] == date(2016, 1, 4),
+    ),
+    "message_id null": ("message_id IS NULL", lambda row: row["message_id"] is None),
+}
+BOUND = {"date": date(2016, 1, 3), "last": date(2016, 1, 5), "platform": "iOS", "product": "b"}
+COMBINED = [
+    *itertools.chain.from_iterable(itertools.combinations(FILTERS, size) for size in (1, 2)),
+    ("date between", "platform in 1", "product in 1", "time"),
+    ("date between", "platform in 2", "product in 2", "time"),
+    ("date between", "platform in 2", "time", "message_id null"),
+]
+
+
+def table_with_checkpoints(lake: Lake, count: int) -> None:
+    """The rows in many commits, one of them an overwrite that removes files, with that many checkpoints among them."""
+    lake.write("views", [{**row, "product": "gone"} for row in ROWS])
+    lake.write("views", [row for row in ROWS if row["date"].day == 1])
+    for day in range(2, 7):
+        if day <= count + 1:
+            DeltaTable(str(lake.path / "views")).create_checkpoint()
+        lake.write("views", [row for row in ROWS if row["date"].day == day], mode="append")
+
+
+@pytest.mark.parametrize("checkpoints", [0, 1, 3])
+def test_every_combination_of_filters_gives_the_rows_of_an_unfiltered_scan(lake, open_store, checkpoints):
+    lake.publish()
+    table_with_checkpoints(lake, checkpoints)
+    assert len(list((lake.path / "views" / "_delta_log").glob("*.checkpoint*.parquet"))) == checkpoints
+    lake.announce()
+    with open_store(lake).lease() as lease:
+        select = f"SELECT date, platform, product, time::VARCHAR, message_id FROM {lease.snapshot.tables['views']}"
+        unfiltered = lease.cursor.execute(select).fetchall()
+        assert len(unfiltered) == len(ROWS)
+        for names in COMBINED:
+            condition = " AND ".join(FILTERS[name][0] for name in names)
+            bound = {name: value for name, value in BOUND.items() if f"${name}" in condition}
+            found = lease.cursor.execute(f"{select} WHERE {condition}", bound).fetchall()
+            wanted = [row for row in ROWS if all(FILTERS[name][1](row) for name in names)]
+            assert sorted(row[4] for row in found) == sorted(row["message_id"] for row in wanted), condition
+            assert None not in {value for row in found for value in row}, condition

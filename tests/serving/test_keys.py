@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+import stat
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from serving.errors import SettingsError
+from serving.keys import KeyFile, main, make_key, read_keys, today, write_keys
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "keys.json"
+
+
+def new(file: Path, capsys, *arguments: str) -> str:
+    """Make a key by the command; gives the secret."""
+    assert main(["--file", str(file), "new", *arguments]) == 0
+    return capsys.readouterr().out.split("\n")[0]
+
+
+def test_a_new_key_is_shown_once_and_only_its_hash_is_kept_for_the_owner_alone(file, capsys):
+    secret = new(file, capsys, "shop")
+    assert secret not in file.read_text()
+    assert secret[13:] not in file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    found = KeyFile(str(file)).find(secret)
+    assert found is not None
+    assert (found.client, found.scopes, found.platforms, found.expires) == ("shop", ("read",), (), None)
+
+
+def test_a_client_may_have_several_keys_and_one_is_revoked_alone(file, capsys):
+    first, second = new(file, capsys, "shop"), new(file, capsys, "shop", "--scope", "metrics", "--platform", "iOS")
+    keys = KeyFile(str(file))
+    assert main(["--file", str(file), "list"]) == 0
+    table = capsys.readouterr().out
+    assert first[:12] in table
+    assert first not in table
+    assert main(["--file", str(file), "revoke", first[:12]]) == 0
+    assert keys.find(first) is None
+    found = keys.find(second)
+    assert found is not None
+    assert (found.scopes, found.platforms) == (("metrics",), ("iOS",))
+
+
+def test_a_key_is_valid_through_its_last_day(file):
+    ends, ended = (make_key("x", ("read",), (), today() + timedelta(days=days)) for days in (0, -1))
+    write_keys(file, (ends[1], ended[1]))
+    assert KeyFile(str(file)).find(ends[0]) is not None
+    assert KeyFile(str(file)).find(ended[0]) is None
+
+
+@pytest.mark.parametrize("wrong", ["", "ctr_", "x" * 100, "ctr_é", "\x00"])
+def test_what_is_no_key_is_none(file, capsys, wrong):
+    secret = new(file, capsys, "shop")
+    keys = KeyFile(str(file))
+    assert keys.find(wrong) is None
+    assert keys.find(secret[:-1]) is None
+    assert keys.find(secret + "x") is None
+    assert keys.find(secret[:12] + "_" + "y" * 43) is None
+
+
+def test_a_file_that_becomes_unreadable_leaves_the_last_keys_in_force(file, capsys, caplog):
+    secret = new(file, capsys, "shop")
+    keys = KeyFile(str(file))
+    file.write_text("{")
+    assert keys.find(secret) is not None
+    assert "the keys read before stay in force" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[1]", json.dumps([{"id": "a", "client": "b", "sha256": "c", "scopes": ["all"]}])]
+)
+def test_a_file_that_holds_no_keys_is_told_with_its_name(file, text):
+    file.write_text(text)
+    with pytest.raises(SettingsError, match=r"keys\.json"):
+        read_keys(file)
+
+
+def test_wrong_usage_is_told_in_one_line(file, capsys):
+    assert main(["--file", str(file), "list"]) == 2
+    new(file, capsys, "shop")
+    assert main(["--file", str(file), "revoke", "ctr_nothing"]) == 2
+    assert "there is no key ctr_nothing" in capsys.readouterr().err

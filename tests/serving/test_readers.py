@@ -1,0 +1,94 @@
+"""Each line that the README shows for a reader is run here as it stands there, against a real server."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.serving.lake import purchase, view
+
+ADDRESS = "/v1/ctr?startTimestamp=2016-01-03T13:55:00&endTimestamp=2016-01-04T13:55:00&aggregation=60&format="
+FORMATS = {"json", "ndjson", "csv", "arrow", "parquet"}
+LINES = re.findall(
+    r"^\| (pandas|Polars|DuckDB|R) \| `([^`]+)` \|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M
+)
+BEFORE = {
+    "pandas": "import pandas as pd, pyarrow as pa; from urllib.request import urlopen",
+    "Polars": "import polars as pl; from urllib.request import urlopen",
+    "DuckDB": """import duckdb; from importlib.resources import files
+folder = files("duckdb_extension_httpfs") / "extensions" / f"v{duckdb.__version__}"
+duckdb.default_connection().load_extension(str(folder / "httpfs.duckdb_extension"))""",
+}
+AFTER = """
+table = found.df() if hasattr(found, "df") else found
+table = table.to_dicts() if hasattr(table, "to_dicts") else table.to_dict("records")
+for row in table:
+    ctr = "null" if row["CTR"] is None or row["CTR"] != row["CTR"] else f"{row['CTR']:.4f}"
+    print(str(row["timestamp"])[:19].replace("T", " "), row["platform"], row["product"], ctr, sep="|")
+"""
+
+
+def test_the_readme_has_a_line_for_every_format_of_every_reader():
+    pattern = r"u \+ '(\w+)'|\{u\}(\w+)'|paste0\(u, \"(\w+)\"\)"
+    shown = [(reader, "".join(found)) for reader, line in LINES for found in re.findall(pattern, line)]
+    every = {"pandas": FORMATS, "Polars": FORMATS, "DuckDB": FORMATS - {"arrow"}, "R": FORMATS - {"arrow", "parquet"}}
+    assert sorted(shown) == sorted((reader, form) for reader, forms in every.items() for form in forms)
+
+
+def interpreter(reader: str) -> str:
+    """What runs the line; without R its lines are skipped."""
+    if reader != "R":
+        return sys.executable
+    found = shutil.which("Rscript")
+    if (
+        not found
+        or subprocess.run([found, "-e", "loadNamespace('jsonlite')"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("R or its package jsonlite is not installed: scripts/test-servers.sh installs both")
+    return found
+
+
+def in_python(reader: str, line: str) -> str:
+    """A script that prints what the line reads from the address."""
+    return f"import sys; u = sys.argv[1]\n{BEFORE[reader]}\nfound = {line}\n{AFTER}"
+
+
+def in_r(line: str) -> str:
+    """The same in R."""
+    return f"""u <- commandArgs(TRUE)[1]
+found <- {line}
+ctr <- ifelse(is.na(found$CTR), "null", sprintf("%.4f", found$CTR))
+cat(paste(found$timestamp, found$platform, found$product, ctr, sep = "|"), sep = "\\n")
+"""
+
+
+@pytest.fixture
+def address(lake, serve) -> str:
+    """The start of an address that lacks the format alone."""
+    views = [view("2016-01-03 14:00:00", name) for name in ("a", "a", "a", "b,", 'q"', "20001829_048", "0012")]
+    lake.publish(views, [purchase("2016-01-03 14:00:00", "a"), purchase("2016-01-03 17:00:00", "z")])
+    return str(serve(lake).base_url).rstrip("/") + ADDRESS
+
+
+@pytest.mark.parametrize(("reader", "line"), LINES)
+def test_one_line_reads_the_answer(address, tmp_path: Path, reader, line):
+    script = tmp_path / "read"
+    script.write_text(in_r(line) if reader == "R" else in_python(reader, line))
+    # A process of its own: DuckDB holds the interpreter while it waits for the server.
+    done = subprocess.run(
+        [interpreter(reader), str(script), address], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert [text for text in done.stdout.splitlines() if "|" in text] == [
+        "2016-01-03 13:55:00|iOS|0012|0.0000",
+        "2016-01-03 13:55:00|iOS|20001829_048|0.0000",
+        "2016-01-03 13:55:00|iOS|a|0.3333",
+        "2016-01-03 13:55:00|iOS|b,|0.0000",
+        '2016-01-03 13:55:00|iOS|q"|0.0000',
+        "2016-01-03 16:55:00|iOS|z|null",
+    ], done.stderr
