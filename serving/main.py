@@ -18,6 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from serving import VERSION
 from serving.access.access import Access, SecurityHeaders
 from serving.access.tokens import Tokens
+from serving.explorer import add_explorer
 from serving.load.connections import REFUSALS, STATE, connection_limits
 from serving.load.heavy import SOCKET, Heavy
 from serving.load.workload import Workload
@@ -89,6 +90,7 @@ def create_app(settings: Settings, heavy: str | None = None) -> FastAPI:
     problems.install(app)
     app.include_router(router)
     add_docs(app, settings)
+    add_explorer(app)
     return app
 
 

@@ -1,0 +1,165 @@
+/**
+ * The explorer. A view (view.js) stands in the address; each change of the controls is a new address, so that links and
+ * the back button work. A view is asked for (api.js), summed (tally.js) and shown (results.js, chart.js, words.js).
+ */
+
+import { askJson, asProblem, keepKey, Problem, readRows } from "./api.js";
+import { Controls } from "./controls.js";
+import { byId, counted, grouped } from "./dom.js";
+import { clear, showAnswer, showNews, showProblem, showRequest, showStatus } from "./results.js";
+import { Tally } from "./tally.js";
+import { bucketStarts, isZone, MINUTE, minutesWords, parseTime } from "./time.js";
+import { addressOf, firstView, lastDays, viewOf } from "./view.js";
+import { newestWatermark } from "./words.js";
+
+const MOST_BUCKETS = 3_000; // more points than a screen has columns say nothing
+const MOST_ROWS = 500_000;
+const KEPT_ROWS = 20_000; // for the table; all rows are summed
+const LOOK_AGAIN = 60_000; // milliseconds between two looks for a newer publication
+const STEPS = [1, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 10080, 43200, 525600];
+
+let status = null;
+let reading = new AbortController();
+const watermark = () => (status ? newestWatermark(status) : null);
+const controls = new Controls(go, watermark);
+
+/** Show a view under an address of its own. */
+function go(view) {
+  const address = addressOf(view);
+  if (address !== location.pathname + location.search) history.pushState(null, "", address);
+  load(view);
+}
+
+/** Learn what there is, then show what the address asks for. */
+async function open() {
+  try {
+    const platforms = await askJson("/v1/platforms");
+    status = await askJson("/v1/status");
+    controls.setPlatforms(platforms);
+  } catch (error) {
+    showProblem(asProblem(error), [["Try again", open]]);
+    return;
+  }
+  const view = viewOf(location.search) ?? (watermark() === null ? null : firstView(watermark()));
+  if (view) {
+    history.replaceState(null, "", addressOf(view));
+    load(view);
+  } else {
+    showStatus(status, "UTC");
+    showProblem(new Problem("There are no data yet",
+      "The newest publication has neither views nor purchases. Once a run has loaded some, they can be seen here."),
+    [["Look again", open]]);
+  }
+}
+
+async function load(view) {
+  reading.abort();
+  reading = new AbortController();
+  const { signal } = reading;
+  controls.set(view);
+  showRequest(view);
+  byId("results").setAttribute("aria-busy", "true");
+  try {
+    const answer = await answerTo(view, signal);
+    if (signal.aborted) return;
+    status = answer.status;
+    showStatus(status, view.timezone);
+    if (answer.tally.count) showAnswer(answer);
+    else showProblem(nothingFound(view), [newest(view)]);
+  } catch (error) {
+    const problem = asProblem(error);
+    if (problem.name === "AbortError") return;
+    showProblem(problem, wayOut(view, problem.nearest));
+  }
+  byId("results").setAttribute("aria-busy", "false");
+}
+
+/** Tell of a newer publication, while somebody looks and nothing is being read. */
+async function lookForNews() {
+  const view = viewOf(location.search);
+  if (document.hidden || !status || !view || byId("results").getAttribute("aria-busy") === "true") return;
+  const shown = status.dataVersion;
+  try {
+    const { dataVersion } = await askJson("/v1/status");
+    if (status.dataVersion === shown && dataVersion !== shown) showNews(dataVersion, () => load(view));
+  } catch (error) {
+    console.info(`no look for a newer publication: ${error.detail}`); // what is shown stays true; the next request will tell
+  }
+}
+
+/** The way from a range without data to one that has some, if there is any. */
+function newest(view) {
+  if (watermark() === null) return ["Look again", () => load(view)];
+  return ["Show the newest 7 days", () => go({ ...view, ...lastDays(7, watermark(), view.timezone) })];
+}
+
+/** What a reader can do about a problem: take the nearest request that would pass, or ask again. */
+function wayOut(view, { aggregation, endTimestamp }) {
+  if (!aggregation && !endTimestamp) return [["Try again", () => load(view)]];
+  const words = [
+    ...(aggregation ? [`use steps of ${minutesWords(Number(aggregation))}`] : []),
+    ...(endTimestamp ? [`end at ${endTimestamp}`] : []),
+  ].join(" and ");
+  const nearest = { ...view, aggregation: aggregation ?? view.aggregation, end: endTimestamp ?? view.end };
+  return [[words[0].toUpperCase() + words.slice(1), () => go(nearest)]];
+}
+
+/** The answer to a view, summed. Raises Problem: the service's own, or that there is more than a chart can show. */
+async function answerTo(view, signal) {
+  const path = byId("downloads").querySelector("[data-format=json]").getAttribute("href");
+  const [start, end] = [parseTime(view.start, view.timezone), parseTime(view.end, view.timezone)];
+  const minutes = Number(view.aggregation);
+  if (start === null || end === null || start >= end || !Number.isInteger(minutes) || minutes < 1) {
+    await askJson(path, signal); // the service says best what is wrong with it
+    throw new Problem("This browser cannot draw that", isZone(view.timezone)
+      ? "The service has an answer: it can be downloaded below." : `It does not know the time zone ${view.timezone}.`);
+  }
+  refuseFiner(start, end, minutes);
+  const tally = new Tally(bucketStarts(start, end, minutes, view.timezone), view.timezone, view.split, KEPT_ROWS);
+  const now = askJson("/v1/status", signal);
+  const [known, version] = await Promise.all([now, readRows(path, signal, (rows) => {
+    rows.forEach((row) => tally.add(row));
+    byId("said").textContent = `Reading: ${counted(tally.count, "row")} so far.`;
+    return tally.count <= MOST_ROWS;
+  })]);
+  if (tally.count > MOST_ROWS) throw tooManyRows(end - start, minutes);
+  const same = String(known.dataVersion) === version; // else it was published in between: both have to be of one state
+  return { view, status: same ? known : await askJson("/v1/status", signal), start, end, tally };
+}
+
+/** Raises Problem where a range has more buckets than a chart can show, with the nearest step that it can. */
+function refuseFiner(start, end, minutes) {
+  const buckets = Math.ceil((end - start) / (minutes * MINUTE));
+  if (buckets <= MOST_BUCKETS) return;
+  throw tooMuch(
+    `Steps of ${minutesWords(minutes)} make ${grouped(buckets)} buckets of this range; a chart can show ${grouped(MOST_BUCKETS)}.`,
+    STEPS.find((step) => (end - start) / (step * MINUTE) <= MOST_BUCKETS));
+}
+
+function tooManyRows(length, minutes) {
+  const coarser = STEPS.find((step) => step >= minutes * 4 && step * MINUTE <= length);
+  return tooMuch(`The answer has more than ${grouped(MOST_ROWS)} rows: choose products, or a coarser step.`, coarser);
+}
+
+function tooMuch(detail, aggregation) {
+  const nearest = aggregation ? { aggregation: String(aggregation) } : {};
+  return new Problem("Too much for a chart", `${detail} All of it can be downloaded below.`, { nearest });
+}
+
+function nothingFound(view) {
+  const of = view.products.length ? ` of ${view.products.join(", ")}` : "";
+  return new Problem("Nothing in this range", `There is no view and no purchase${of} from ${view.start} to ${view.end} (${view.timezone}).`);
+}
+
+setInterval(lookForNews, LOOK_AGAIN);
+addEventListener("popstate", () => {
+  const view = viewOf(location.search);
+  if (view) load(view);
+});
+byId("key-panel").addEventListener("submit", (event) => {
+  event.preventDefault();
+  keepKey(byId("key").value.trim());
+  clear();
+  open();
+});
+open();

@@ -1,0 +1,109 @@
+/** The form: shows a view, and gives the view that its fields say. */
+
+import { byId, make, show } from "./dom.js";
+import { Products } from "./products.js";
+import { lastDays } from "./view.js";
+
+const STEPS = [...byId("step").options].map((option) => option.value).filter((value) => value !== "other");
+
+/** On a narrow screen the results come first and the controls are folded. */
+const narrow = matchMedia("(max-width: 56rem)");
+const fold = () => { byId("choose").open = !narrow.matches; };
+narrow.addEventListener("change", fold);
+fold();
+
+/** The controls. `changed` is called with the new view, `watermark` gives the instant that the presets end by. */
+export class Controls {
+  constructor(changed, watermark) {
+    this._changed = changed;
+    this._watermark = watermark;
+    this._view = null;
+    this._products = new Products((products) => this._take({ products }));
+    const zones = ["UTC", ...Intl.supportedValuesOf("timeZone")];
+    byId("zones").replaceChildren(...zones.map((zone) => make("option", { value: zone })));
+    byId("controls").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this._take({}, true);
+    });
+    byId("presets").addEventListener("click", ({ target }) => target.dataset.days && this._preset(Number(target.dataset.days)));
+    for (const id of ["from", "to", "zone", "minutes"]) {
+      byId(id).addEventListener("blur", () => this._left()); // while a date is typed, each digit would be a change
+    }
+    byId("step").addEventListener("change", () => this._step());
+    byId("split").addEventListener("change", () => this._take({}));
+    byId("platforms").addEventListener("change", () => this._take({}));
+  }
+
+  /** The platforms that can be asked for. */
+  setPlatforms(names) {
+    byId("platforms").replaceChildren(...names.map((name) => make("label", {},
+      make("input", { type: "checkbox", value: name }), name)));
+  }
+
+  /** Show a view. */
+  set(view) {
+    this._view = view;
+    byId("from").value = inputOf(view.start);
+    byId("to").value = inputOf(view.end);
+    byId("zone").value = view.timezone;
+    byId("step").value = STEPS.includes(view.aggregation) ? view.aggregation : "other";
+    byId("minutes").value = view.aggregation;
+    show(byId("step").value === "other", "minutes-field");
+    byId("split").value = view.split;
+    for (const box of byId("platforms").querySelectorAll("input")) {
+      box.checked = !view.platforms.length || view.platforms.includes(box.value);
+    }
+    this._products.set(view.products);
+    byId("view-said").textContent = `${view.start.slice(0, 10)} to ${view.end.slice(0, 10)}`;
+  }
+
+  _read() {
+    const boxes = [...byId("platforms").querySelectorAll("input")];
+    const checked = boxes.filter((box) => box.checked).map((box) => box.value);
+    const step = byId("step").value;
+    return {
+      start: textOf("from") || this._view.start,
+      end: textOf("to") || this._view.end,
+      aggregation: step === "other" ? byId("minutes").value.trim() : step,
+      timezone: byId("zone").value.trim() || "UTC",
+      platforms: checked.length === boxes.length ? [] : checked, // none checked asks for all: there is no empty answer to want
+      products: this._view.products,
+      split: byId("split").value,
+    };
+  }
+
+  _take(more, again = false) {
+    if (!this._view) return;
+    const view = { ...this._read(), ...more };
+    if (again || JSON.stringify(view) !== JSON.stringify(this._view)) this._changed(view);
+  }
+
+  /** A field was left: take what it says; what is no whole date becomes again what is shown. */
+  _left() {
+    this._take({});
+    byId("from").value ||= inputOf(this._view?.start ?? "");
+    byId("to").value ||= inputOf(this._view?.end ?? "");
+  }
+
+  _preset(days) {
+    const watermark = this._watermark();
+    if (watermark === null || !this._view) return;
+    this._take({ ...lastDays(days, watermark, this._view.timezone), aggregation: days === 1 ? "60" : "1440" });
+  }
+
+  _step() {
+    const other = byId("step").value === "other";
+    show(other, "minutes-field");
+    if (other) byId("minutes").focus();
+    else this._take({});
+  }
+}
+
+/** A time of the API as a date field takes it. */
+const inputOf = (text) => text.replace(" ", "T");
+
+/** The text of a date field as the API writes times. */
+function textOf(id) {
+  const text = byId(id).value.replace("T", " ");
+  return text.length === 16 ? `${text}:00` : text.slice(0, 19);
+}

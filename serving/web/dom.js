@@ -1,0 +1,26 @@
+/** Small helpers for the document. Text is always set as text: no name from the data becomes markup. */
+
+/** The element of an id. */
+export const byId = (id) => document.getElementById(id);
+
+/** A new element with properties, attributes (names with a dash, `role`, `for`) and children. */
+export function make(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name in element && !name.includes("-")) element[name] = value;
+    else element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+/** Show or hide elements by their ids. */
+export function show(shown, ...ids) {
+  for (const id of ids) byId(id).hidden = !shown;
+}
+
+/** A number with separators of thousands. */
+export const grouped = (number) => number.toLocaleString("en");
+
+/** "1 row", "2 rows". */
+export const counted = (number, noun) => `${grouped(number)} ${noun}${number === 1 ? "" : "s"}`;

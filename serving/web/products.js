@@ -1,0 +1,128 @@
+/** The search for products: a combobox with a list (arrows, Enter, Escape), and the chosen ones as removable chips. */
+
+import { askJson, asProblem } from "./api.js";
+import { counted, make, byId } from "./dom.js";
+import { encode } from "./view.js";
+
+const MOST_FOUND = 20;
+const TYPING_PAUSE = 150; // milliseconds without a key before the search is sent
+
+/** The field. `changed` is called after a choice with all chosen names. */
+export class Products {
+  constructor(changed) {
+    this._changed = changed;
+    this._chosen = [];
+    this._found = [];
+    this._active = -1;
+    this._input = byId("search");
+    this._list = byId("found");
+    this._input.addEventListener("input", () => this._typed());
+    this._input.addEventListener("focus", () => this._typed());
+    this._input.addEventListener("blur", () => this._close());
+    this._input.addEventListener("keydown", (event) => this._key(event));
+    this._list.addEventListener("mousedown", (event) => event.preventDefault()); // the field keeps the focus
+    this._list.addEventListener("click", (event) => {
+      const option = event.target.closest("[role=option]");
+      if (option) this._choose(this._found[Number(option.dataset.place)]);
+    });
+  }
+
+  /** Show these products as chosen, without calling `changed`. */
+  set(names) {
+    this._chosen = [...names];
+    byId("chosen").replaceChildren(...this._chosen.map((name) => make("li", {}, name,
+      make("button", { type: "button", "aria-label": `Remove ${name}`, onclick: () => this._remove(name) }, "×"))));
+    this._say(this._chosen.length ? "" : "All products");
+  }
+
+  _say(text) {
+    byId("products-said").textContent = text;
+  }
+
+  _choose(name) {
+    if (name === undefined) return;
+    this._input.value = "";
+    this._close();
+    if (this._chosen.includes(name)) return;
+    this.set([...this._chosen, name]);
+    this._say(`${name} chosen`);
+    this._changed(this._chosen);
+  }
+
+  _remove(name) {
+    this.set(this._chosen.filter((one) => one !== name));
+    this._input.focus();
+    this._close();
+    this._changed(this._chosen);
+  }
+
+  _typed() {
+    clearTimeout(this._timer);
+    this._search?.abort();
+    this._timer = setTimeout(() => this._look(), TYPING_PAUSE);
+  }
+
+  async _look() {
+    const search = this._input.value.trim();
+    this._search = new AbortController();
+    try {
+      const path = `/v1/products?${encode([["search", search], ["limit", String(MOST_FOUND)]])}`;
+      this._open(await askJson(path, this._search.signal), search);
+    } catch (error) {
+      const problem = asProblem(error);
+      if (problem.name === "AbortError") return;
+      this._close();
+      this._say(`${problem.title}. ${problem.detail}`);
+    }
+  }
+
+  _open(names, search) {
+    if (document.activeElement !== this._input) return;
+    this._found = names;
+    this._active = -1;
+    this._list.replaceChildren(...names.map((name, place) => make("li", {
+      role: "option", id: `product-${place}`, "aria-selected": "false", "data-place": place,
+    }, name)));
+    this._list.hidden = !names.length;
+    this._input.setAttribute("aria-expanded", String(names.length > 0));
+    this._input.removeAttribute("aria-activedescendant");
+    const more = names.length === MOST_FOUND ? `The first ${MOST_FOUND}; type on to narrow them.` : "";
+    this._say(names.length ? more || `${counted(names.length, "product")} found` : `No product contains “${search}”.`);
+  }
+
+  _close() {
+    clearTimeout(this._timer);
+    this._search?.abort();
+    this._list.hidden = true;
+    this._input.setAttribute("aria-expanded", "false");
+    this._input.removeAttribute("aria-activedescendant");
+    this._active = -1;
+  }
+
+  _key(event) {
+    const open = !this._list.hidden;
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      event.preventDefault();
+      if (open) this._move(event.key === "ArrowDown" ? 1 : -1);
+      else this._typed();
+    } else if (event.key === "Enter" && (open || this._input.value)) {
+      event.preventDefault(); // Enter chooses here; it does not send the form
+      if (open) this._choose(this._found[Math.max(this._active, 0)]);
+    } else if (event.key === "Escape" && open) {
+      this._close();
+    } else if (event.key === "Backspace" && !this._input.value && this._chosen.length) {
+      this._remove(this._chosen.at(-1));
+    }
+  }
+
+  _move(step) {
+    const options = [...this._list.children];
+    options[this._active]?.setAttribute("aria-selected", "false");
+    const from = this._active < 0 && step < 0 ? 0 : this._active;
+    this._active = (from + step + options.length) % options.length;
+    const option = options[this._active];
+    option.setAttribute("aria-selected", "true");
+    option.scrollIntoView({ block: "nearest" });
+    this._input.setAttribute("aria-activedescendant", option.id);
+  }
+}

@@ -1,0 +1,513 @@
+from __future__ import annotations
+
+import functools
+import json
+import shlex
+import subprocess
+import sys
+from collections import defaultdict
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from serving.explorer import WEB
+from serving.keys import make_key, write_keys
+from tests.serving import oracle
+from tests.serving.conftest import eventually, running
+from tests.serving.lake import Lake, at, view
+from tests.web.shop import NAMES, publish, rows
+
+pytestmark = pytest.mark.browser
+
+WEEK = "/?startTimestamp=2016-02-01 00:00:00&endTimestamp=2016-02-09 00:00:00&aggregation=1440"
+HOURS = "/?startTimestamp=2016-02-02 00:00:00&endTimestamp=2016-02-03 00:00:00&aggregation=60"
+
+
+def expected(start, end, aggregation, products=(), platforms=(), zone="UTC"):
+    return oracle.answer(*rows(), at(start), at(end), aggregation, products, platforms, zone, detail=True)
+
+
+def table(page):
+    """The rows of the table as (timestamp, platform, product, CTR, views, purchases), all pages of it."""
+    while page.locator("#earlier").is_visible() and page.locator("#earlier").is_enabled():
+        page.locator("#earlier").click()
+    found = []
+    while True:
+        found += page.locator("#table tbody tr").evaluate_all(
+            "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
+        )
+        if not page.locator("#later").is_visible() or page.locator("#later").is_disabled():
+            return [(t, platform, product, share, v, p) for t, platform, product, v, p, share, _ in found]
+        page.locator("#later").click()
+
+
+def settled(page):
+    """Wait until nothing is being read any more."""
+    eventually(lambda: page.locator("#results").get_attribute("aria-busy") == "false")
+
+
+def drawn(page, pane):
+    return page.evaluate(f"document.querySelector('#{pane}').plot.data.map(column => [...column])")
+
+
+def totals(page):
+    return page.locator("#totals strong").all_text_contents()
+
+
+def sums(answer):
+    """Views and purchases by timestamp."""
+    counts = defaultdict(lambda: [0, 0])
+    for row in answer:
+        counts[row[0]][0] += int(row[4])
+        counts[row[0]][1] += int(row[5])
+    return counts
+
+
+def share(views, purchases):
+    text = oracle.ctr_text(views, purchases)
+    return None if text == "null" else float(text)
+
+
+def test_the_page_opens_with_the_last_week_of_the_data(shop, visit):
+    page = visit(shop).open()
+    assert dict(parse_qsl(urlsplit(page.url).query)) == {
+        "startTimestamp": "2016-02-02 00:00:00",
+        "endTimestamp": "2016-02-09 00:00:00",
+        "aggregation": "1440",
+    }
+    answer = expected("2016-02-02 00:00:00", "2016-02-09 00:00:00", 1440)
+    views, purchases = (sum(int(row[place]) for row in answer) for place in (4, 5))
+    assert totals(page) == [oracle.ctr_text(views, purchases), str(views), str(purchases), "7"]
+    assert "Publication 1, made 9 Feb 2016 03:12 (UTC)" in page.locator("#published").text_content()
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "aggregation"),
+    [
+        ("2016-02-02 00:00:00", "2016-02-03 00:00:00", 60),
+        ("2016-02-01 00:00:00", "2016-02-09 00:00:00", 1440),
+        ("2016-02-05 13:55:07", "2016-02-06 13:55:00", 45),
+    ],
+)
+def test_table_chart_and_totals_are_those_of_the_oracle_and_the_api(shop, visit, start, end, aggregation):
+    page = visit(shop).open(f"/?startTimestamp={start}&endTimestamp={end}&aggregation={aggregation}")
+    answer = expected(start, end, aggregation)
+    assert table(page) == [row[:6] for row in answer]
+    api = shop.get(page.locator("#request").text_content()).json()
+    assert [(row["timestamp"], row["product"], str(row["views"])) for row in api] == [
+        (row[0], row[2], row[4]) for row in answer
+    ]
+    counts = sums(answer)
+    edges = oracle.bucket_edges(at(start), at(end), aggregation, "UTC")[:-1]
+    by_bucket = [counts.get(f"{edge:%Y-%m-%d %H:%M:%S}") for edge in edges]
+    assert None in by_bucket
+    middles, shares = drawn(page, "ctr-pane")
+    assert shares == [share(*count) if count else None for count in by_bucket]
+    assert all(edge.timestamp() < middle for edge, middle in zip(edges, middles, strict=True))
+    missing = [f"{edge:%Y-%m-%d}" == "2016-02-04" for edge in edges]
+    nothing = [None if gone else 0 for gone in missing]
+    _, views, purchases = drawn(page, "counts-pane")
+    assert views == [count[0] if count else none for count, none in zip(by_bucket, nothing, strict=True)]
+    assert purchases == [count[1] if count else none for count, none in zip(by_bucket, nothing, strict=True)]
+    total = [sum(count[place] for count in counts.values()) for place in (0, 1)]
+    assert totals(page) == [oracle.ctr_text(*total), *map(str, total), str(len(edges))]
+
+
+def test_a_line_for_each_platform_and_for_each_product(shop, visit):
+    watched = visit(shop)
+    for split, place, names in (("platform", 1, ["Android", "MobileWeb", "iOS"]), ("product", 2, NAMES)):
+        page = watched.open(f"{WEEK}&split={split}")
+        answer = expected("2016-02-01 00:00:00", "2016-02-09 00:00:00", 1440)
+        labels = page.evaluate("document.querySelector('#ctr-pane').plot.series.slice(1).map(one => one.label)")
+        assert sorted(labels) == sorted(names)
+        for label, shares in zip(labels, drawn(page, "ctr-pane")[1:], strict=True):
+            counts = sums(row for row in answer if row[place] == label)
+            days = [f"2016-02-{day:02} 00:00:00" for day in range(1, 9)]
+            assert shares == [share(*counts[day]) if day in counts else None for day in days]
+
+
+def test_missing_days_and_freshness_stand_in_plain_words(shop, visit):
+    page = visit(shop).open(WEEK)
+    assert "No view at all on 4 Feb 2016 (UTC) from Android, MobileWeb and iOS: shaded in the chart." in page.locator(
+        "#notes"
+    ).text_content().replace(", and ", " and ")
+    assert "missing: 4 Feb 2016" in page.locator("#freshness").text_content()
+    for facts in shop.get("/v1/status").json()["platforms"]:
+        section = page.locator("#freshness section", has_text=facts["platform"]).text_content()
+        assert facts["watermarks"]["views"][11:19].removesuffix(":00") in section
+        assert facts["watermarks"]["purchases"][11:19].removesuffix(":00") in section
+
+
+def test_each_change_is_an_address_that_links_and_the_back_button_bring_back(shop, visit):
+    watched = visit(shop)
+    page = watched.open(WEEK)
+    before = totals(page)
+    page.locator("#platforms").get_by_label("Android").uncheck()
+    page.locator("#platforms").get_by_label("MobileWeb").uncheck()
+    page.locator("#step").select_option("360")
+    eventually(lambda: totals(page)[3] == "32")
+    settled(page)
+    chosen = totals(page)
+    assert "platform=iOS" in page.url
+    assert "aggregation=360" in page.url
+    address = urlsplit(page.url)
+    for _ in range(3):
+        page.go_back()
+    eventually(lambda: totals(page) == before)
+    assert page.locator("#step").input_value() == "1440"
+    assert page.locator("#platforms input:checked").count() == 3
+    again = visit(shop).open(f"{address.path}?{address.query}")
+    assert totals(again) == chosen
+    assert again.locator("#platforms input:checked").count() == 1
+
+
+def test_the_whole_page_works_by_keyboard(shop, visit):
+    page = visit(shop).open(WEEK)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    seen = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate("document.activeElement.id || document.activeElement.textContent"))
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline != "none", seen[-1]
+        if seen[-1] == "search":
+            break
+    assert {"Last day", "30 days", "from", "to", "zone", "step"} <= set(seen)
+    page.keyboard.type("20004")
+    page.locator("#found [role=option]").wait_for()
+    page.keyboard.press("ArrowDown")
+    assert page.locator("[aria-selected=true]").text_content() == "20004987_495"
+    page.keyboard.press("Enter")
+    page.wait_for_url("**product=20004987_495**")
+    assert page.locator("#chosen li").count() == 1
+    page.keyboard.press("Backspace")
+    eventually(lambda: "product" not in page.url)
+    settled(page)
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "chart":
+            break
+    page.keyboard.press("End")
+    counts = sums(expected("2016-02-01 00:00:00", "2016-02-09 00:00:00", 1440))["2016-02-08 00:00:00"]
+    told = page.locator("#readout").text_content()
+    assert told.startswith(f"8 Feb 2016 00:00: CTR {oracle.ctr_text(*counts)}, {counts[0]} views, {counts[1]} purchase")
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("#readout").text_content().startswith("7 Feb 2016 00:00")
+
+
+def test_several_products_can_be_found_chosen_and_taken_back_also_odd_ones(shop, visit):
+    page = visit(shop).open(WEEK)
+    for name, typed in ((NAMES[3], "<b>"), (NAMES[4], "ÉTÉ")):
+        page.locator("#search").fill(typed)
+        page.locator("#found").get_by_role("option", name=name).click()
+        page.locator("#chosen").get_by_text(name).wait_for()
+    chosen = expected("2016-02-01 00:00:00", "2016-02-09 00:00:00", 1440, NAMES[3:])
+    eventually(lambda: table(page) == [row[:6] for row in chosen])
+    page.get_by_role("button", name=f"Remove {NAMES[4]}").click()
+    eventually(lambda: page.locator("#chosen li").count() == 1)
+    page.locator("#search").fill("no such thing")
+    page.get_by_text("No product contains “no such thing”.").wait_for()
+
+
+def test_a_preset_and_a_time_zone_follow_the_watermark(shop, visit):
+    page = visit(shop).open(WEEK)
+    page.get_by_role("button", name="Last day").click()
+    page.wait_for_url("**aggregation=60**")
+    page.locator("#zone").fill("America/Sao_Paulo")
+    page.locator("#zone").press("Enter")
+    page.wait_for_url("**timezone=America/Sao_Paulo")
+    page.get_by_role("button", name="Last day").click()
+    eventually(lambda: "02-08%2000" in page.url)
+    asked = dict(parse_qsl(urlsplit(page.url).query))
+    assert (asked["startTimestamp"], asked["endTimestamp"]) == ("2016-02-08 00:00:00", "2016-02-09 00:00:00")
+    start, end = "2016-02-08 02:00:00", "2016-02-09 02:00:00"
+    eventually(lambda: table(page) == [row[:6] for row in expected(start, end, 60, zone="America/Sao_Paulo")])
+
+
+@pytest.mark.parametrize(
+    ("zone", "start", "end"),
+    [
+        ("America/Sao_Paulo", "2016-02-20 12:00:00", "2016-02-22 00:00:00"),
+        ("America/Sao_Paulo", "2016-10-15 12:00:00", "2016-10-17 00:00:00"),
+        ("Europe/Berlin", "2016-10-29 12:00:00", "2016-10-31 00:00:00"),
+        ("Europe/Berlin", "2016-03-26 12:00:00", "2016-03-28 00:00:00"),
+        ("Australia/Lord_Howe", "2016-04-02 00:00:00", "2016-04-04 00:00:00"),
+        ("Asia/Kolkata", "2016-04-02 00:00:00", "2016-04-04 00:00:00"),
+    ],
+)
+def test_where_clocks_change_each_count_stands_in_its_own_hour(tmp_path, serve, visit, zone, start, end):
+    from datetime import timedelta
+    from zoneinfo import ZoneInfo
+
+    first, last = (at(text).replace(tzinfo=ZoneInfo(zone)) for text in (start, end))
+    edges = oracle.bucket_edges(first.astimezone(oracle.UTC), last.astimezone(oracle.UTC), 60, zone)[:-1]
+    times = [edge + timedelta(minutes=7) for edge in edges]
+    views = [view(f"{time:%Y-%m-%d %H:%M:%S}") for number, time in enumerate(times) for _ in range(number + 1)]
+    lake = Lake(tmp_path / "lake")
+    lake.publish(views, published_at="2017-01-01 00:00:00")
+    watched = visit(serve(lake))
+    page = watched.open(f"/?startTimestamp={start}&endTimestamp={end}&aggregation=60&timezone={zone}")
+    middles, counts, _ = drawn(page, "counts-pane")
+    assert counts == list(range(1, len(edges) + 1))
+    assert middles[0] == edges[0].timestamp() + 1800
+    page = watched.open(f"/?startTimestamp={start}&endTimestamp={end}&aggregation=1440&timezone={zone}")
+    days = oracle.bucket_edges(edges[0], last.astimezone(oracle.UTC), 1440, zone)[:-1]
+    _, counts, _ = drawn(page, "counts-pane")
+    assert len(counts) == len(days)
+    assert sum(counts) == len(views)
+
+
+def test_the_request_is_shown_as_address_curl_and_python_that_work(shop, visit):
+    product = NAMES[3].replace('"', "%22")
+    page = visit(shop).open(f"{HOURS}&product={product}&platform=iOS&timezone=Europe/Berlin")
+    text = page.locator("#request")
+    url = text.text_content()
+    answer = shop.get(url).json()
+    assert {row["product"] for row in answer} == {NAMES[3]}
+    page.get_by_label("curl").check()
+    assert shlex.split(text.text_content()) == ["curl", url]
+    page.get_by_label("Python").check()
+    code = text.text_content() + "\nimport json; print(json.dumps(rows))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == answer
+
+
+def test_the_request_and_the_link_can_be_copied(shop, visit):
+    watched = visit(shop, permissions=["clipboard-read", "clipboard-write"])
+    page = watched.open(WEEK)
+    page.get_by_role("button", name="Copy", exact=True).click()
+    page.get_by_text("Copied.").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == page.locator("#request").text_content()
+    page.get_by_role("button", name="Copy link").click()
+    eventually(lambda: page.evaluate("navigator.clipboard.readText()") == page.url)
+
+
+@pytest.mark.parametrize("name", ["CSV", "JSON", "NDJSON", "Arrow", "Parquet"])
+def test_a_download_is_the_answer_of_the_api(shop, visit, name):
+    page = visit(shop).open(WEEK)
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name=f"Download {name}", exact=True).click()
+    link = page.locator(f"[data-format={name.lower()}]").get_attribute("href")
+    assert waiting.value.path().read_bytes() == shop.get(link).content
+    assert waiting.value.suggested_filename == f"ctr.{name.lower()}"
+
+
+def test_a_refused_request_is_told_with_every_fault(shop, visit):
+    page = visit(shop).open(
+        "/?startTimestamp=2016-02-09 00:00:00&endTimestamp=2016-02-01 00:00:00&aggregation=0&platform=Symbian",
+        wait="#problem:visible",
+    )
+    told = page.locator("#problem").text_content()
+    assert "Invalid request" in told
+    assert "endTimestamp: the end is not after the start; swap them, or move the end" in told
+    assert "aggregation" in told
+    assert "write one of Android, MobileWeb, iOS" in told
+    assert not page.locator("#chart-card, #table-card, #totals").locator("visible=true").count()
+
+
+def test_too_fine_a_step_is_not_asked_for_and_a_coarser_one_is_offered(shop, visit):
+    watched = visit(shop)
+    page = watched.open(WEEK.replace("1440", "1"), wait="#problem:visible")
+    assert "11,520 buckets" in page.locator("#problem").text_content()
+    assert not [url for url in watched.asked if "/v1/ctr" in url]
+    assert page.get_by_role("link", name="Download CSV").is_visible()
+    page.get_by_role("button", name="Use steps of 5 minutes").click()
+    page.locator("#totals").wait_for()
+    assert "aggregation=5" in page.url
+
+
+def test_a_limit_of_the_service_is_told_and_the_nearest_request_is_one_click_away(tmp_path, serve, visit):
+    lake = Lake(tmp_path / "lake")
+    publish(lake)
+    page = visit(serve(lake, range_days=2, buckets=10)).open(WEEK.replace("1440", "60"), wait="#problem:visible")
+    told = page.locator("#problem").text_content()
+    assert "the limit is 2 days (setting range_days); endTimestamp=2016-02-03 00:00:00 would pass" in told
+    assert "the limit is 10 (setting buckets)" in told
+    page.get_by_role("button", name="Use steps of").click()
+    page.locator("#totals").wait_for()
+    assert "endTimestamp=2016-02-03%2000:00:00" in page.url
+
+
+def test_a_new_publication_is_announced_and_one_click_away(tmp_path, serve, visit):
+    lake = Lake(tmp_path / "lake")
+    publish(lake)
+    client = serve(lake)
+    watched = visit(client)
+    watched.page.clock.install()
+    page = watched.open(WEEK)
+    before = totals(page)
+    views, purchases = rows()
+    lake.publish([*views, view("2016-02-08 10:00:00")], purchases, published_at="2016-02-10 03:12:00")
+    eventually(lambda: client.get("/v1/status").json()["dataVersion"] == 2)
+    page.clock.fast_forward(61_000)
+    page.get_by_text("Publication 2 is there.").wait_for()
+    assert totals(page) == before
+    page.get_by_role("button", name="Show it").click()
+    eventually(lambda: totals(page)[1] == str(len(views) + 1))
+    assert "Publication 2" in page.locator("#published").text_content()
+    assert not page.locator("#news").is_visible()
+
+
+def test_a_service_with_keys_asks_for_one_and_keeps_it_for_the_tab(tmp_path, serve, visit):
+    lake = Lake(tmp_path / "lake")
+    publish(lake)
+    secret, key = make_key("analyst", ("read",), ("iOS",), None)
+    write_keys(tmp_path / "keys.json", (key,))
+    watched = visit(serve(lake, api_keys_file=str(tmp_path / "keys.json")))
+    page = watched.open(WEEK, wait="#key-panel:visible")
+    assert "This address wants a key" in page.locator("#problem").text_content()
+    page.get_by_label("API key").fill("wrong")
+    page.keyboard.press("Enter")
+    page.get_by_text("The key is not known, or has expired or was revoked.").wait_for()
+    page.get_by_label("API key").fill(secret)
+    page.keyboard.press("Enter")
+    page.locator("#totals").wait_for()
+    answer = expected("2016-02-01 00:00:00", "2016-02-09 00:00:00", 1440, platforms=["iOS"])
+    assert table(page) == [row[:6] for row in answer]
+    assert page.locator("#platforms").text_content().split() == ["iOS"]
+    assert not page.locator("#key-panel").is_visible()
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="Download CSV").click()
+    assert waiting.value.path().read_bytes().startswith(b"timestamp,platform,product,CTR")
+    page.get_by_label("curl").check()
+    assert "Authorization: Bearer $CTR_KEY" in page.locator("#request").text_content()
+    assert secret not in page.content() + page.url
+    page.reload()
+    page.locator("#totals").wait_for()
+
+
+def test_a_range_without_data_is_understandable_and_leads_back(shop, visit):
+    page = visit(shop).open(
+        "/?startTimestamp=2017-02-01 00:00:00&endTimestamp=2017-02-09 00:00:00&aggregation=1440",
+        wait="#problem:visible",
+    )
+    assert "There is no view and no purchase from 2017-02-01" in page.locator("#problem").text_content()
+    page.get_by_role("button", name="Show the newest 7 days").click()
+    page.locator("#totals").wait_for()
+
+
+def test_a_lake_without_a_publication_and_one_without_rows(tmp_path, serve, visit):
+    lake = Lake(tmp_path / "lake")
+    client = serve(lake)
+    page = visit(client).open("/", wait="#problem:visible")
+    assert "No data to serve" in page.locator("#problem").text_content()
+    lake.publish()
+    eventually(lambda: client.get("/health/ready").status_code == 200)
+    page.get_by_role("button", name="Try again").click()
+    page.get_by_text("There are no data yet").wait_for()
+    publish(lake)
+    eventually(lambda: client.get("/v1/status").json()["dataVersion"] == 2)
+    page.get_by_role("button", name="Look again").click()
+    page.locator("#totals").wait_for()
+
+
+def test_an_answer_that_is_cut_is_not_shown_as_a_whole_one(shop, visit):
+    watched = visit(shop)
+    for body in ('[{"timestamp":"2016-02-01 00:00:00","platform":"iOS"', "", "[]x"):
+        watched.page.route("**/v1/ctr?*", functools.partial(answer_with, body))
+        page = watched.open(WEEK, wait="#problem:visible")
+        assert "The service does not answer" in page.locator("#problem").text_content()
+        assert not page.locator("#totals").is_visible()
+        page.unroute("**/v1/ctr?*")
+
+
+def answer_with(body, route):
+    route.fulfill(content_type="application/json", body=body)
+
+
+def test_buckets_of_another_time_than_the_browser_knows_are_not_drawn_somewhere(shop, visit):
+    watched = visit(shop)
+    row = shop.get(WEEK.replace("/?", "/v1/ctr?") + "&detail=true").json()[0]
+    watched.page.route("**/v1/ctr?*", lambda route: route.fulfill(json=[{**row, "timestamp": "2016-02-01 01:00:00"}]))
+    page = watched.open(WEEK, wait="#problem:visible")
+    assert "It has no bucket at 2016-02-01 01:00:00" in page.locator("#problem").text_content()
+
+
+def test_a_server_that_is_gone_is_understandable(tmp_path, visit):
+    from serving.main import create_app
+    from serving.settings import Settings
+
+    lake = Lake(tmp_path / "lake")
+    publish(lake)
+    with running(create_app(Settings(lake=str(lake.path), replica=False))) as client:
+        page = visit(client).open(WEEK)
+    page.get_by_role("button", name="Last day").click()
+    page.get_by_text("The service does not answer").wait_for()
+    assert page.get_by_role("button", name="Try again").is_visible()
+    assert not page.locator("#totals").is_visible()
+
+
+def test_a_phone_needs_no_scrolling_sideways(shop, visit):
+    watched = visit(shop, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    for address in (f"{WEEK}&split=product", HOURS, WEEK.replace("1440", "1"), WEEK.replace("09 00", "01 00")):
+        page = watched.open(address, wait="#request-card:visible")
+        page.wait_for_timeout(300)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, address
+    page = watched.open(WEEK)
+    assert not page.locator("#from").is_visible()
+    page.get_by_text("Change what is shown").tap()
+    page.get_by_role("button", name="Last day").tap()
+    page.wait_for_url("**aggregation=60**")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_light_and_dark_follow_the_system_also_while_it_changes(shop, visit):
+    watched = visit(shop)
+    page = watched.open(WEEK)
+    stroke = "document.querySelector('#ctr-pane').plot.series[1]._stroke"
+    light = page.evaluate(f"[getComputedStyle(document.body).backgroundColor, {stroke}]")
+    page.emulate_media(color_scheme="dark")
+    eventually(lambda: page.evaluate(stroke) != light[1])
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light[0]
+
+
+def test_the_policy_stops_what_is_not_of_the_page(shop, visit):
+    watched = visit(shop)
+    page = watched.open(WEEK)
+    page.evaluate(
+        "window.seen = []; addEventListener('securitypolicyviolation', event => seen.push(event.effectiveDirective));"
+        "const script = document.createElement('script'); script.textContent = 'window.ran = true';"
+        "document.body.append(script)"
+    )
+    eventually(lambda: page.evaluate("seen") == ["script-src-elem"])
+    assert page.evaluate("window.ran") is None
+    assert len(watched.complaints) == 1
+    watched.complaints.clear()
+
+
+def test_rates_are_rounded_as_the_oracle_rounds_them(shop, visit):
+    page = visit(shop).open(WEEK)
+    counts = [
+        (views, purchases) for views in (*range(0, 400, 7), 20_000, 3_999_999_999) for purchases in range(0, 40, 3)
+    ]
+    found = page.evaluate(
+        "async counts => { const { ctr } = await import('/web/tally.js'); return counts.map(pair => ctr(...pair)); }",
+        counts,
+    )
+    assert found == [share(*pair) for pair in counts]
+
+
+def test_a_long_answer_is_read_in_pieces_and_can_be_given_up(shop, visit):
+    page = visit(shop).open(WEEK)
+    path = urlsplit(page.locator("#request").text_content())
+    read = """async ([path, most]) => {
+        const { readRows } = await import('/web/api.js');
+        const rows = [];
+        await readRows(path, undefined, (some) => { rows.push(...some); return rows.length < most; });
+        return rows;
+    }"""
+    address = f"{path.path}?{path.query}".replace("1440", "60")
+    answer = shop.get(address).json()
+    assert len(answer) > 300
+    assert page.evaluate(read, [address, 10**9]) == answer
+    assert 0 < len(page.evaluate(read, [address, 1])) <= len(answer)
+
+
+def test_the_page_is_made_of_the_files_that_were_loaded(shop, visit):
+    watched = visit(shop)
+    watched.open(WEEK)
+    loaded = {urlsplit(url).path for url in watched.asked}
+    modules = {f"/web/{path.name}" for path in WEB.glob("*.js")}
+    assert modules <= loaded
+    assert all(path.startswith(("/web/", "/v1/")) or path == "/" for path in loaded)
