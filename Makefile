@@ -1,7 +1,7 @@
 # make run and make test need nothing done before: they install what is missing.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup sample run serve test test-fast test-faults bench-ingest check
+.PHONY: help setup sample run serve test test-fast test-faults test-schema test-soak bench bench-ingest bench-serve bench-abuse check
 MAKEFLAGS += --no-print-directory
 
 # Where `make run` and `make sample` put the sample and its lake.
@@ -28,14 +28,28 @@ test: setup ## all tests
 	@scripts/python.sh -m pytest $(ARGS)
 
 test-fast: setup ## the tests that take less than two minutes together
-	@scripts/python.sh -m pytest -m "not slow and not components and not faults" $(ARGS)
+	@scripts/python.sh -m pytest -m "not slow and not components and not browser and not faults" $(ARGS)
 
 test-faults: setup ## kills at 100 moments, 20 pairs of runs, 20 orders of arrival: an hour (at most so many: ROUNDS=6)
 	@CTR_FAULT_ROUNDS=$(or $(ROUNDS),100) scripts/python.sh -m pytest -m faults $(ARGS)
 
+test-schema: setup ## at least 5,000 requests made from the OpenAPI document, allowed and not (CASES=5000)
+	@CTR_SCHEMA_CASES=$(or $(CASES),5000) scripts/python.sh -m pytest -s tests/serving/test_schema_fuzz.py $(ARGS)
+
+test-soak: setup ## 32 clients while jobs run on the lake again and again: ten minutes (or so many: MINUTES=1)
+	@SOAK_MINUTES=$(or $(MINUTES),10) scripts/python.sh -m pytest -s tests/soak $(ARGS)
+
+bench: bench-ingest bench-serve bench-abuse ## all benchmarks, one after another, on a machine that does nothing else: half an hour
+
 bench-ingest: setup ## measure the ingestion beside its peers, write docs/benchmarks.md (ARGS="--help": its modes)
 	@bench/setup.sh
 	@scripts/python.sh -m bench.ingest $(ARGS)
+
+bench-serve: setup ## measure the service beside its peers, write docs/benchmarks.md (ARGS="--help": its options)
+	@scripts/python.sh -m bench.serve $(ARGS)
+
+bench-abuse: setup ## measure others' times while the service is abused, write docs/benchmarks.md (ARGS="--help": its options)
+	@scripts/python.sh -m bench.abuse $(ARGS)
 
 check: setup ## style, types, lock files, container files
 	@scripts/check.sh

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
@@ -46,6 +47,17 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
 def ratio(value: float, of: float) -> str:
     """How many times ``of`` the value is."""
     return f"{value / of:.2f}" if of else "-"
+
+
+def given(arguments: argparse.Namespace, parser: argparse.ArgumentParser, names: Iterable[str]) -> str:
+    """What make was given besides: the options that differ from their defaults; folders of this machine are nobody's business."""
+    found = []
+    for name in names:
+        value = getattr(arguments, name)
+        if value != parser.get_default(name):
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else value
+            found.append(f"--{name.replace('_', '-')} {text}")
+    return f' ARGS="{" ".join(found)}"' if found else ""
 
 
 def verdict(text: str, value: float, *, most: float | None = None, least: float | None = None) -> str:

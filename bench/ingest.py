@@ -19,7 +19,7 @@ from datetime import date
 from pathlib import Path
 
 from bench import cores, history, idle, race, sizes, stages
-from bench.document import facts, put_section
+from bench.document import facts, given, put_section
 from bench.errors import BenchError
 from bench.machine import ROOT, code, load, machine, versions
 from bench.setting import Setting, say
@@ -33,6 +33,10 @@ MODES: dict[str, tuple[str, Callable[[Setting], str]]] = {
     "idle": ("Ingestion: a night with nothing new", idle.run),
     "sizes": ("Ingestion: memory by the size of a day", sizes.run),
 }
+
+
+_TOLD = ("mode", "rounds", "bytes", "peers", "sizes", "days")
+"""Options that a report names."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -57,7 +61,10 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     head = facts(
         [
-            ("command", f"`make bench-ingest{_options(arguments)}`, {date.today().isoformat()}, commit {code()}"),
+            (
+                "command",
+                f"`make bench-ingest{given(arguments, _parser(), _TOLD)}`, {date.today().isoformat()}, commit {code()}",
+            ),
             ("machine", f"{machine()}; its load before: {before}"),
             ("versions", versions()),
             ("rounds", str(arguments.rounds)),
@@ -67,16 +74,6 @@ def main(argv: list[str] | None = None) -> int:
     put_section(arguments.docs, f"ingestion-{arguments.mode}", f"## {title}\n\n{head}\n{body}")
     say(f"\n{body}\nwritten to {arguments.docs}")
     return 0
-
-
-def _options(arguments: argparse.Namespace) -> str:
-    """What differs from the defaults; folders of this machine are nobody else's business."""
-    given = []
-    for name in ("mode", "rounds", "bytes", "peers", "sizes", "days"):
-        value, default = getattr(arguments, name), _parser().get_default(name)
-        if value != default:
-            given.append(f"--{name} {','.join(map(str, value)) if isinstance(value, tuple) else value}")
-    return f' ARGS="{" ".join(given)}"' if given else ""
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -49,11 +49,12 @@ def peer_version(package: str) -> str | None:
 
 
 def code() -> str:
-    """The commit that was measured, and whether files of the jobs had changed since."""
+    """The commit that was measured, and whether files of jobs, service or benchmark had changed since."""
     git = ["git", "-C", str(ROOT)]
     try:
         commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-        changed = subprocess.run([*git, "status", "--porcelain", "jobs"], capture_output=True, text=True, check=True)
+        status = [*git, "status", "--porcelain", "jobs", "serving", "bench"]
+        changed = subprocess.run(status, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return commit.stdout.strip() + (" with changes" if changed.stdout.strip() else "")

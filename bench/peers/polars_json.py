@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-import polars as pl  # type: ignore[import-not-found]  # it lives in .venv-bench
+import polars as pl
 
 _DATA = pl.Struct(
     {
@@ -16,7 +16,10 @@ _DATA = pl.Struct(
         "custom_attributes": pl.Struct({"codeColor": pl.String}),
     }
 )
-_SCHEMA = {"message_id": pl.String, "events": pl.List(pl.Struct({"event_type": pl.String, "data": _DATA}))}
+_SCHEMA: dict[str, pl.DataType] = {
+    "message_id": pl.String(),
+    "events": pl.List(pl.Struct({"event_type": pl.String, "data": _DATA})),
+}
 
 
 def views(folder: Path) -> pl.LazyFrame:

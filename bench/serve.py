@@ -1,0 +1,126 @@
+"""The benchmark of the service: ``make bench-serve ARGS="--days 30"``. It writes its section of docs/benchmarks.md.
+
+Three contestants answer the same distinct requests from the same lake: the service with its replica, the service on Delta alone,
+and PostgreSQL; first in the process, then over HTTP with the load beside them. Before any is measured, each has to give the same
+bytes as the others. The limit of the framework is a route that gives the same body from memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from datetime import date
+from pathlib import Path
+
+from bench.document import facts, given, put_section
+from bench.errors import BenchError
+from bench.machine import ROOT, code, load, machine, versions
+from bench.serving import postgres
+from bench.serving.inside import beside_peers, build, growth
+from bench.serving.lake import Size, make_lake
+from bench.serving.outside import outside
+from bench.setting import say
+
+_TOLD = ("days", "products", "minute_days", "growth", "requests", "seconds", "connections")
+"""Options that a report names."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the benchmark and writes its section; 0, or 1 when it failed or two contestants differed."""
+    arguments = _parser().parse_args(argv)
+    size = Size(arguments.days, arguments.products, arguments.minute_days or arguments.days)
+    before = load()
+    say(f"{machine()}; load before: {before}")
+    try:
+        body = _run(size, arguments)
+    except BenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    head = facts(
+        [
+            ("command", f"`make bench-serve{given(arguments, _parser(), _TOLD)}`, {date.today().isoformat()}, commit {code()}"),
+            ("machine", f"{machine()}; its load before: {before}, after: {load()}"),
+            ("versions", f"{versions()}, PostgreSQL {postgres.version()}"),
+            ("lake", f"{size.days} days, 3 platforms, {size.products:,} products: {size.hour_rows:,} rows by the hour; minutes of "
+                     f"the newest {size.minute_days} days"),
+        ]
+    )  # fmt: skip
+    title = f"Serving: {size.days} days of {size.products:,} products"
+    put_section(arguments.docs, f"serving-{size.name}", f"## {title}\n\n{head}\n{body}")
+    say(f"\n{body}\nwritten to {arguments.docs}")
+    return 0
+
+
+def _run(size: Size, arguments: argparse.Namespace) -> str:
+    cache: Path = arguments.cache
+    say("the lake ...")
+    lake = make_lake(cache, size)
+    replica = cache / "replica"
+    stands = _stands(lake, replica)
+    say("PostgreSQL, loaded and indexed ...")
+    with postgres.loaded(lake, cache) as address:
+        inside = beside_peers(size, lake, replica, address, arguments.requests)
+        over_http = outside(size, lake, replica, address, arguments)
+    parts = [stands, f"### In the process, milliseconds (p50, p99)\n\n{inside}"]
+    parts.append(f"### Over HTTP, keep-alive connections\n\n{over_http}")
+    if arguments.growth:
+        parts.append(f"### With {arguments.growth} days of history\n\n{_growth(size, lake, replica, arguments)}")
+    return "\n".join(parts)
+
+
+def _growth(size: Size, lake: Path, replica: Path, arguments: argparse.Namespace) -> str:
+    large = Size(arguments.growth, size.products, size.minute_days)
+    say(f"the lake of {large.days} days ...")
+    other = make_lake(arguments.cache, large)
+    folder: Path = arguments.cache / "replica-growth"
+    stands = _stands(other, folder)
+    times = growth(size, large, (lake, other), (replica, folder), arguments.requests)
+    return f"{stands}\n{times}"
+
+
+def _stands(lake: Path, replica: Path) -> str:
+    """Makes the replica anew, and says what that took."""
+    say("the replica ...")
+    shutil.rmtree(replica, ignore_errors=True)
+    seconds = build(lake, replica)
+    return (
+        f"The replica, which a low-priority thread makes while Delta answers, stood after {seconds:.1f} s and takes "
+        f"{_bytes_below(replica) / 1e6:.0f} MB; the tables that it is made from take {_rollup_bytes(lake) / 1e6:.0f} MB.\n"
+    )
+
+
+def _bytes_below(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*.duckdb"))
+
+
+def _rollup_bytes(lake: Path) -> int:
+    return sum(file.stat().st_size for file in lake.glob("ctr_*/**/*.parquet"))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--days", type=int, default=30, metavar="N", help="days of history (default %(default)s)")
+    add("--products", type=int, default=10_000, metavar="N", help="products (default %(default)s)")
+    add("--growth", type=int, metavar="N", help="measure beside a history of so many days, too (default: not)")
+    add("--minute-days", type=int, metavar="N", help="newest days that have minutes (default: all)")
+    add(
+        "--requests",
+        type=int,
+        default=500,
+        metavar="N",
+        help="requests of each kind in the process (default %(default)s)",
+    )
+    add("--seconds", type=int, default=10, metavar="N", help="seconds of load on each server (default %(default)s)")
+    add("--connections", type=int, default=8, metavar="N", help="clients at once (default %(default)s)")
+    add("--port", type=int, default=18_600, metavar="N", help="first of the ports for servers (default %(default)s)")
+    add("--cache", type=Path, default=ROOT / ".cache" / "bench", metavar="FOLDER", help="where lakes are kept")
+    add("--docs", type=Path, default=ROOT / "docs" / "benchmarks.md", metavar="FILE", help="where the result goes")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The benchmark of the service: its lake, its peers, its load."""

@@ -1,0 +1,90 @@
+"""The serving benchmark's own parts: its lake is whole, its requests are distinct, its load counts what it got."""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+
+import duckdb
+import pytest
+
+from bench.errors import BenchError
+from bench.serving.downloads import downloads
+from bench.serving.lake import Size, make_lake, product_name
+from bench.serving.load import load
+from bench.serving.requests import kinds, path
+from serving.request.parameters import ctr_from_query
+from tests.conftest import Service
+
+SIZE = Size(days=2, products=5, minute_days=2)
+
+
+def test_the_lake_has_every_product_in_every_hour_and_sums_that_agree(tmp_path):
+    lake = make_lake(tmp_path, SIZE)
+
+    def total(table: str) -> tuple[int, int, int]:
+        source = f"read_parquet('{lake / table}/*/*/*.parquet')"
+        [row] = duckdb.sql(f"SELECT count(*), sum(views)::BIGINT, sum(purchases)::BIGINT FROM {source}").fetchall()
+        return row
+
+    hours, days, minutes = total("ctr_hour"), total("ctr_day"), total("ctr_minute")
+    assert hours[0] == SIZE.hour_rows == 2 * 24 * 5 * 3
+    assert days[0] == 2 * 5 * 3
+    assert minutes[0] > hours[0]
+    assert hours[1:] == days[1:] == minutes[1:]
+    assert make_lake(tmp_path, SIZE) == lake, "a lake that is there is kept"
+
+
+def test_names_of_products_are_distinct():
+    assert len({product_name(number) for number in range(10_000)}) == 10_000
+
+
+def test_an_address_is_read_back_as_its_request():
+    for make in kinds(SIZE).values():
+        request = make(random.Random(1))
+        assert ctr_from_query(path(request).partition("?")[2].encode()) == request
+
+
+def answering(status: bytes) -> int:
+    """The port of a server that gives two clients one short answer each, again and again."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with listener:
+            for _ in range(2):
+                client, _ = listener.accept()
+                threading.Thread(target=answer, args=(client,), daemon=True).start()
+
+    def answer(client: socket.socket) -> None:
+        with client:
+            while client.recv(10_000):
+                client.sendall(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\n\r\n[]")
+
+    threading.Thread(target=serve, daemon=True).start()
+    return int(listener.getsockname()[1])
+
+
+def test_the_load_counts_answers_and_ends_with_its_paths():
+    found = load(answering(b"200 OK"), ["/a", "/b", "/c"] * 10, connections=2, seconds=30)
+    assert found.a_second > 0
+    assert 0 < found.p50 <= found.p99
+
+
+def test_an_answer_other_than_200_ends_the_load():
+    with pytest.raises(BenchError, match="503"):
+        load(answering(b"503 Busy"), ["/a"], connections=1, seconds=30)
+
+
+def test_downloads_measure_every_format_of_a_running_service(tmp_path):
+    env = {"CTR_LAKE": str(make_lake(tmp_path / "lake", SIZE)), "CTR_REPLICA_FOLDER": str(tmp_path / "replica")}
+    service = Service(env, tmp_path / "log")
+    try:
+        service.wait()
+        port = int(service.url.rpartition(":")[2])
+        text = downloads(port, service.process.pid, SIZE)
+    finally:
+        service.stop()
+    lines = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("|")]
+    assert text.startswith("720 rows, by hour")
+    assert lines[2:] == ["json", "ndjson", "csv", "arrow", "parquet", "csv, gzip", "csv, zstd"]
