@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -26,13 +27,23 @@ _TYPES = {
 }
 
 
-def add_explorer(app: FastAPI) -> None:
-    """Give the application one address for each file of the page. No address is made from a request."""
+_OF_DOCS = re.compile(rb"<!-- docs -->.*?<!-- /docs -->", re.DOTALL)
+"""A part of the page that sends the reader to ``/docs``."""
+
+
+def add_explorer(app: FastAPI, docs: bool) -> None:
+    """Give the application one address for each file of the page. No address is made from a request.
+
+    Args:
+        app: the application.
+        docs: whether ``/docs`` is open; if not, the page says nothing of it.
+    """
     for file in sorted(WEB.rglob("*")):
         if file.suffix in _TYPES:
             name = file.relative_to(WEB).as_posix()
             path = "/" if name == "index.html" else f"/web/{name}"
-            app.add_api_route(path, _answer(file.read_bytes(), _TYPES[file.suffix]), include_in_schema=False)
+            content = file.read_bytes() if docs else _OF_DOCS.sub(b"", file.read_bytes())
+            app.add_api_route(path, _answer(content, _TYPES[file.suffix]), include_in_schema=False)
 
 
 def _answer(content: bytes, media_type: str) -> Callable[[Request], Awaitable[Response]]:

@@ -90,7 +90,7 @@ def create_app(settings: Settings, heavy: str | None = None) -> FastAPI:
     problems.install(app)
     app.include_router(router)
     add_docs(app, settings)
-    add_explorer(app)
+    add_explorer(app, settings.docs)
     return app
 
 

@@ -99,7 +99,9 @@ class Settings(BaseSettings):
         gt=0,
         description="a JWT with an unknown key id makes the service read the JWKS at once, at most this often",
     )
-    docs: bool = Field(True, description="false closes /docs and /openapi.json")
+    docs: bool = Field(
+        True, description="false closes /docs and /openapi.json, and the explorer leaves its link to them out"
+    )
     cors_origins: tuple[str, ...] = Field(
         (), description="origins whose pages may read answers, such as https://shop.example; none: only the own page"
     )

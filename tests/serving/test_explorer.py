@@ -60,6 +60,14 @@ def test_the_page_is_there_without_a_lake(lake, serve):
     assert serve(lake).get("/").status_code == 200
 
 
+def test_the_page_sends_nobody_to_the_reference_where_that_is_closed(lake, serve):
+    open_page, closed_page = (serve(lake, docs=docs).get("/").text for docs in (True, False))
+    assert open_page.count("/docs") == 2 + 2, "the link and a word, each with the end of its mark"
+    assert "docs" not in closed_page
+    assert "The same numbers are at /v1/ctr.</p>" in closed_page
+    assert closed_page.endswith(open_page[-1000:])
+
+
 def test_the_page_has_nothing_inline_and_nothing_from_elsewhere():
     page = (WEB / "index.html").read_text()
     assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]* src=)|https?://", page)
