@@ -83,6 +83,18 @@ class Forbidden(ServiceError):
             self.headers = {"WWW-Authenticate": f'Bearer realm="ctr", error="insufficient_scope", scope="{scope}"'}
 
 
+class CorsRefused(ServiceError):
+    """A browser asked for leave to send a request of a page of another origin, and there is none."""
+
+    status = 403
+    code = "cors_refused"
+    title = "Not for pages of this origin"
+
+    def __init__(self, faults: list[str], headers: dict[str, str]) -> None:
+        super().__init__(f"A page of another origin may not send this request: {'; '.join(faults)}.")
+        self.headers = headers
+
+
 class TooManyRequests(ServiceError):
     """The key, or the address, has asked too often."""
 
@@ -378,6 +390,7 @@ class ClientGone(ServiceError):
 PROBLEMS: tuple[type[ServiceError], ...] = (
     Unauthorized,
     Forbidden,
+    CorsRefused,
     TooManyRequests,
     NotFound,
     PublicationUnknown,

@@ -13,10 +13,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
 from serving import VERSION
 from serving.access.access import Access, SecurityHeaders
+from serving.access.cors import Cors
 from serving.access.tokens import Tokens
 from serving.explorer import add_explorer
 from serving.load.connections import REFUSALS, STATE, connection_limits
@@ -76,13 +76,7 @@ def create_app(settings: Settings, heavy: str | None = None) -> FastAPI:
     app.add_middleware(Access, settings=settings, tokens=tokens)
     app.add_middleware(problems.UrlLimit, limit=settings.url_bytes)
     if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "HEAD", "POST"],
-            allow_headers=["Authorization", "Content-Type", "If-None-Match", "X-API-Key", "X-Request-Id"],
-            expose_headers=list(EXPOSED),
-        )
+        app.add_middleware(Cors, origins=settings.cors_origins, exposed=EXPOSED)
     app.state.metrics = Metrics()
     app.add_middleware(Observe, metrics=app.state.metrics, paths=PATHS)
     app.add_middleware(problems.RequestId)

@@ -130,17 +130,6 @@ def test_every_answer_carries_the_security_headers(start):
         assert headers["content-security-policy"].startswith("default-src 'none'")
 
 
-def test_pages_of_other_origins_read_nothing_unless_they_are_named(lake, serve):
-    origin = {"Origin": "https://shop.example"}
-    assert "access-control-allow-origin" not in serve(lake).get("/health/live", headers=origin).headers
-    client = serve(lake, cors_origins=("https://shop.example",))
-    headers = client.get("/health/live", headers=origin).headers
-    assert headers["access-control-allow-origin"] == "https://shop.example"
-    assert "X-Data-Version" in headers["access-control-expose-headers"]
-    other = client.get("/health/live", headers={"Origin": "https://evil.example"})
-    assert "access-control-allow-origin" not in other.headers
-
-
 def test_the_docs_can_be_closed(lake, serve):
     client = serve(lake, docs=False)
     assert client.get("/docs").status_code == 404
