@@ -6,7 +6,6 @@ several times as long as reading the cells. Tests hold both ways to the same tex
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_right
 from collections.abc import Callable
 from functools import lru_cache
@@ -78,7 +77,7 @@ def rows(cursor: duckdb.DuckDBPyConnection, request: CtrRequest, plan: Plan, num
         count = counts.setdefault((bucket_of(second), platform, numbers[product]), [0, 0])
         count[0] += views
         count[1] += purchases
-    names = {name: json.dumps(name, ensure_ascii=False) for name in numbers.values()}
+    names = {name: quoted(name) for name in numbers.values()}
     # By the numbers of platforms, which are in the order of their names; products in the byte order of UTF-8.
     ordered = sorted(counts.items(), key=lambda item: (item[0][0], item[0][1], item[0][2].encode()))
     return [
@@ -86,6 +85,16 @@ def rows(cursor: duckdb.DuckDBPyConnection, request: CtrRequest, plan: Plan, num
         f'"CTR":{ctr_text(views, purchases)}}}'
         for (bucket, platform, product), (views, purchases) in ordered
     ]
+
+
+_ESCAPES = {code: f"\\u{code:04X}" for code in range(32)} | {
+    ord(char): f"\\{letter}" for char, letter in zip('\b\t\n\f\r"\\', 'btnfr"\\', strict=True)
+}
+
+
+def quoted(text: str) -> str:
+    r"""A text in JSON, byte for byte as DuckDB's ``to_json`` writes it: ``json.dumps`` has small letters in ``\u001F``."""
+    return f'"{text.translate(_ESCAPES)}"'
 
 
 @lru_cache(100_000)

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
+import duckdb
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from serving.query.plan import Piece, Plan, make_buckets
-from serving.query.small import CELLS_AT_ONCE, MOST_CELLS, PLACES_AT_ONCE, at_once, ctr_text, fits
+from serving.query.queries import ctr
+from serving.query.small import CELLS_AT_ONCE, MOST_CELLS, PLACES_AT_ONCE, at_once, ctr_text, fits, quoted, rows
+from serving.replica.segments import product_id
 from serving.request.parameters import CtrRequest
+from tests.serving.conftest import patient
 from tests.serving.oracle import ctr_text as plain_ctr_text
 
 REQUEST = CtrRequest(0, 86_400, 60, products=("a",), platforms=("iOS",))
@@ -59,3 +66,44 @@ def test_what_touches_much_or_many_places_waits_for_a_thread():
 )
 def test_a_ctr_is_written_as_the_plain_computation_writes_it(views, purchases):
     assert ctr_text(views, purchases) == plain_ctr_text(views, purchases)
+
+
+IDS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=1, max_size=5, unique=True)
+"""Whatever can be the id of a product: a lake holds UTF-8, so no half of a surrogate pair."""
+
+
+@pytest.fixture(scope="module")
+def database():
+    """A DuckDB with an empty segment ``s``."""
+    one = duckdb.connect()
+    one.execute("ATTACH ':memory:' AS s")
+    one.execute("CREATE TABLE s.product (id UBIGINT, name VARCHAR)")
+    one.execute(
+        "CREATE TABLE s.cell (product UBIGINT, platform UTINYINT, second BIGINT, views BIGINT, purchases BIGINT)"
+    )
+    return one
+
+
+@patient
+@given(IDS)
+@example(["\x1f", "\\u001f", '"', "\x7f\u2028", "\0"])
+@example([chr(code) for code in range(32)])
+def test_both_ways_to_an_answer_give_the_same_bytes_whatever_the_ids_are(database, ids):
+    numbers = {product_id(name): name for name in ids}
+    request = dataclasses.replace(REQUEST, products=tuple(ids))
+    plan = planned(request)
+    assert fits(request, plan)
+    database.execute("DELETE FROM s.product; DELETE FROM s.cell")
+    database.executemany("INSERT INTO s.product VALUES (?, ?)", [[number, name] for number, name in numbers.items()])
+    database.executemany("INSERT INTO s.cell VALUES (?, 2, 3600, 3, 1)", [[number] for number in numbers])
+    query = ctr(request, plan, None)
+    large = "".join(text for (text,) in database.execute(query.sql, query.values).fetchall())
+    assert f",{','.join(rows(database, request, plan, numbers))}" == large
+    assert [row["product"] for row in json.loads(f"[{large[1:]}]")] == sorted(ids, key=str.encode)
+
+
+@pytest.mark.parametrize(
+    ("text", "written"), [("a/é", '"a/é"'), ("\x1f\n", '"\\u001F\\n"'), ("\\u001f", '"\\\\u001f"'), ('"', '"\\""')]
+)
+def test_a_text_is_quoted_with_capitals_in_its_escapes(text, written):
+    assert quoted(text) == written
