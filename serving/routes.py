@@ -94,7 +94,8 @@ async def post_ctr(request: Request) -> Response:
 async def _ctr(request: Request, wanted: CtrRequest, tag: str | None) -> Response:
     settings = _settings(request)
     wanted = narrow_ctr(wanted, caller_of(request))
-    check_size(wanted, settings)
+    sizes = answers.known_sizes(_store(request), wanted)
+    check_size(wanted, settings, sizes)
     rows = row_limit(wanted, settings)
     at_once = answers.answer_at_once(_store(request), wanted, tag, rows)
     if at_once is not None:
@@ -108,7 +109,7 @@ async def _ctr(request: Request, wanted: CtrRequest, tag: str | None) -> Respons
         partial(answers.answer_ctr, *what),
         heavy=heavy,
         elsewhere=partial(_heavy(request).answer_ctr, *what) if heavy else None,
-        may_stream=min(cost, most_rows(wanted)) > settings.stream_rows,
+        may_stream=min(cost, most_rows(wanted, sizes)) > settings.stream_rows,
     )
 
 

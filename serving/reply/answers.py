@@ -27,7 +27,7 @@ from serving.request.formats import FORMATS, JSON
 from serving.request.limits import too_many_rows
 from serving.request.parameters import CtrRequest
 from serving.state.cache import Answer
-from serving.state.cost import cost
+from serving.state.cost import NO_SIZES, Sizes, cost
 from serving.state.history import is_kept
 from serving.state.snapshot import DAY, Snapshot
 from serving.state.store import Lease, Store
@@ -68,6 +68,12 @@ def cost_of(store: Store, request: CtrRequest) -> int:
     if snapshot is None:
         return 0
     return cost(request, make_plan(request, snapshot.segments, snapshot.held), snapshot.sizes)
+
+
+def known_sizes(store: Store, request: CtrRequest) -> Sizes:
+    """The sizes of the publication that a request is about, as far as they are known without opening it."""
+    snapshot = store.snapshot
+    return snapshot.sizes if snapshot is not None and request.as_of in (None, snapshot.version) else NO_SIZES
 
 
 def answer_ctr(
@@ -261,7 +267,8 @@ def _refused(lease: Lease, request: CtrRequest, plan: Plan, budget: Budget) -> I
         query = ctr_rows(request, plan, lease.snapshot, budget.rows)
         found = lease.cursor.execute(query.sql, query.values).fetchone()
         assert found is not None
-        raise too_many_rows(request, budget.rows, *found) from None
+        rows, first_beyond = found
+        raise too_many_rows(request, budget.rows, rows, first_beyond, lease.snapshot.sizes) from None
 
 
 def _encoder(request: CtrRequest, schema: pa.Schema, snapshot: Snapshot) -> Encoder:

@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from datetime import date
 from itertools import accumulate
+from math import inf
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,7 +30,9 @@ _RAW_WEIGHT = 4
 class Sizes:
     """Rows of the tables of one publication by day and platform."""
 
-    def __init__(self, rows: Mapping[tuple[str, str], Mapping[date, int]]) -> None:
+    def __init__(self, rows: Mapping[tuple[str, str], Mapping[date, int]], exact: bool = True) -> None:
+        """``exact``: every row is counted in them, none is a guess."""
+        self._exact = exact
         self._days = {key: sorted(days) for key, days in rows.items()}
         self._sums = {key: [0, *accumulate(rows[key][day] for day in days)] for key, days in self._days.items()}
 
@@ -43,8 +46,12 @@ class Sizes:
                 found += sums[bisect_right(days, last)] - sums[bisect_left(days, first)]
         return found
 
+    def most_rows(self, table: str, platforms: Iterable[str], first: date, last: date) -> float:
+        """The same where it is sure that there are no more; else infinite."""
+        return self.rows(table, platforms, first, last) if self._exact else inf
 
-NO_SIZES = Sizes({})
+
+NO_SIZES = Sizes({}, exact=False)
 
 
 def sizes_of(lake: str, versions: Mapping[str, int | None]) -> Sizes:
@@ -54,15 +61,17 @@ def sizes_of(lake: str, versions: Mapping[str, int | None]) -> Sizes:
         Exception: whatever ``deltalake`` raises on a table that it cannot read at that version.
     """
     rows: dict[tuple[str, str], dict[date, int]] = {}
+    exact = True
     for table in COUNTED:
         actions = pa.table(DeltaTable(str(Path(lake) / table), version=versions[table]).get_add_actions(flatten=True))
         if actions.num_rows == 0:  # then there are no columns either
             continue
         names = ("partition.date", "partition.platform", "num_records", "size_bytes")
         for day, platform, records, size in zip(*(actions[name].to_pylist() for name in names), strict=True):
+            exact = exact and records is not None
             days = rows.setdefault((table, platform), {})
             days[day] = days.get(day, 0) + (records if records is not None else size // _BYTES_A_ROW)
-    return Sizes(rows)
+    return Sizes(rows, exact)
 
 
 def cost(request: CtrRequest, plan: Plan, sizes: Sizes) -> int:

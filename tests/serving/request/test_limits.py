@@ -1,15 +1,58 @@
 from __future__ import annotations
 
-import pytest
+from bisect import bisect_right
+from collections import Counter
+from math import inf
 
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from serving.contract import GRAINS, PLATFORMS
 from serving.errors import Fault, InvalidRequest
-from serving.request.limits import check_size, written
+from serving.query.plan import make_buckets
+from serving.replica.segments import day_of
+from serving.request.limits import check_size, most_rows, too_many_rows, written
 from serving.request.parameters import CtrRequest, ctr_from_query
 from serving.settings import Settings
+from serving.state.cost import NO_SIZES, Sizes
+from tests.serving.conftest import eventually, patient
 from tests.serving.lake import view
 from tests.serving.reply.test_problems import problem
 
 DAY = 86_400
+
+NOTHING = Sizes({})
+"""Those of an empty lake."""
+
+Cell = tuple[int, str, str]
+"""Second, platform, product."""
+
+
+def sizes_of(cells: set[Cell]) -> Sizes:
+    """The sizes of the rollups of a lake with an event in each of the cells."""
+    rows: dict[tuple[str, str], Counter] = {}
+    for table, seconds in GRAINS.items():
+        for start, platform, _ in {(second // seconds * seconds, *key) for second, *key in cells}:
+            rows.setdefault((table, platform), Counter())[day_of(start)] += 1
+    return Sizes(rows)
+
+
+def rows_of(wanted: CtrRequest, cells: set[Cell]) -> int:
+    """The rows of an answer from such a lake, counted one by one."""
+    buckets = make_buckets(wanted)
+    starts = buckets.edges[:-1] or range(buckets.start, buckets.end, buckets.step)
+    found = {
+        (starts[bisect_right(starts, second) - 1], platform, product)
+        for second, platform, product in cells
+        if wanted.start <= second < wanted.end
+        and platform in (wanted.platforms or PLATFORMS)
+        and product in (wanted.products or (product,))
+    }
+    if not wanted.fill:
+        return len(found)
+    named = {(platform, product) for platform in wanted.platforms or PLATFORMS for product in wanted.products}
+    return len(starts) * len(named | {(platform, product) for _, platform, product in found})
 
 
 def request(days: float, aggregation: int = 60, timezone: str = "UTC", **more) -> CtrRequest:
@@ -17,9 +60,9 @@ def request(days: float, aggregation: int = 60, timezone: str = "UTC", **more) -
     return CtrRequest(start, start + int(days * DAY), aggregation, timezone=timezone, **more)
 
 
-def faults(wanted: CtrRequest, **settings) -> list[Fault]:
+def faults(wanted: CtrRequest, sizes: Sizes = NOTHING, **settings) -> list[Fault]:
     try:
-        check_size(wanted, Settings(lake="/x", **settings))
+        check_size(wanted, Settings(lake="/x", **settings), sizes)
     except InvalidRequest as error:
         return list(error.errors)
     return []
@@ -62,6 +105,83 @@ def test_too_many_buckets_are_told_with_an_aggregation_that_passes_and_is_the_le
     assert faults(request(days, least - 1, timezone), buckets=limit) != []
 
 
+def every_hour(days: int, products: str = "ab") -> set[Cell]:
+    """Cells of each hour from the midnight before the requests of this file begin."""
+    midnight = request(1).start // DAY * DAY
+    return {(midnight + hour * 3600, "iOS", product) for hour in range(24 * days) for product in products}
+
+
+def test_the_aggregation_that_would_pass_does_so_by_its_rows_as_well():
+    cells = every_hour(30)
+    (fault,) = faults(request(20, 1), sizes_of(cells), buckets=1000, json_rows=200)
+    assert fault.hint == "aggregation=480 would pass"  # 29 passes by its buckets, and has 960 rows
+    assert rows_of(request(20, 29), cells) > 200
+    assert rows_of(request(20, 480), cells) <= 200
+
+
+def test_where_it_is_not_sure_that_the_rows_pass_the_hint_says_so():
+    not_sure = "would pass this limit; only when its rows are counted it is known whether they are more than 9"
+    (fault,) = faults(request(20, 1), sizes_of(every_hour(30)), buckets=1000, json_rows=9)
+    assert fault.hint == f"aggregation=29 {not_sure} (setting json_rows)"
+    (fault,) = faults(request(20, 1), NO_SIZES, buckets=1000, json_rows=9)
+    assert fault.hint == f"aggregation=29 {not_sure} (setting json_rows)"
+    (fault,) = faults(request(20, format="csv"), NO_SIZES, range_days=3, download_rows=9)
+    assert fault.hint == f"endTimestamp=2016-01-06 13:55:00 {not_sure} (setting download_rows)"
+
+
+def test_what_is_named_bounds_the_rows_where_no_sizes_are_known():
+    named = request(20, 1, products=("a",), platforms=("iOS",))
+    (fault,) = faults(named, NO_SIZES, buckets=1000, json_rows=9)
+    assert fault.hint == "aggregation=3200 would pass"
+    assert most_rows(request(1), NO_SIZES) == inf
+    assert most_rows(request(1, products=("a", "b")), NO_SIZES) == 24 * 2 * 3
+
+
+CELLS = st.sets(
+    st.tuples(
+        st.integers(request(0).start - DAY, request(4).start + DAY), st.sampled_from(PLATFORMS), st.sampled_from("abc")
+    ),
+    max_size=40,
+)
+REQUESTS = st.builds(
+    lambda start, length, **more: CtrRequest(start, start + length, **more),
+    st.integers(request(0).start, request(2).start) | st.just(request(0).start // DAY * DAY),
+    st.integers(1, 3 * DAY),
+    aggregation=st.integers(1, 5000) | st.sampled_from([60, 360, 720, 1440, 2880]),
+    products=st.lists(st.sampled_from("abcd"), unique=True).map(tuple),
+    platforms=st.lists(st.sampled_from(PLATFORMS), unique=True).map(tuple),
+    timezone=st.sampled_from(["UTC", "America/Sao_Paulo", "Asia/Kolkata"]),
+    fill=st.booleans(),
+)
+
+
+@patient
+@given(CELLS, REQUESTS)
+@example({(request(0).start + second, "iOS", "a") for second in range(-120, 3600, 7)}, request(1, 1))
+def test_no_answer_has_more_rows_than_is_said_at_most(cells, wanted):
+    assert rows_of(wanted, cells) <= most_rows(wanted, sizes_of(cells))
+    assert rows_of(wanted, cells) <= most_rows(wanted, NO_SIZES)
+
+
+@patient
+@given(CELLS, REQUESTS, st.integers(1, 30), st.integers(1, 60))
+def test_whoever_takes_a_hint_that_is_sure_is_not_refused_again(cells, wanted, buckets, rows):
+    for fault in faults(wanted, sizes_of(cells), buckets=buckets, json_rows=rows):
+        step = int(fault.hint.removeprefix("aggregation=").partition(" ")[0])
+        again = CtrRequest(**{**vars(wanted), "aggregation": step})
+        assert faults(again, sizes_of(cells), buckets=buckets, json_rows=rows) == []
+        assert rows_of(again, cells) <= rows or not fault.hint.endswith("would pass")
+
+
+@patient
+@given(CELLS, REQUESTS, st.integers(1, 60))
+def test_the_aggregation_beside_the_end_that_would_pass_does_so_too(cells, wanted, rows):
+    (fault,) = too_many_rows(wanted, rows, rows + 1, wanted.end - 1, sizes_of(cells)).errors
+    _, found, step = fault.hint.partition(";")[0].partition(" by aggregation=")
+    if found:
+        assert rows_of(CtrRequest(**{**vars(wanted), "aggregation": int(step)}), cells) <= rows
+
+
 def test_buckets_at_the_limit_pass():
     assert faults(request(1, 60), buckets=24) == []
     assert faults(request(1, 59), buckets=24) != []
@@ -90,10 +210,24 @@ def test_too_many_rows_are_told_with_their_number_and_the_end_that_would_pass(cl
     assert found.errors
     assert found.errors[0].code == "too_many_rows"
     assert found.errors[0].detail == "the answer has 144 rows; the limit is 100 (setting json_rows)"
-    assert found.errors[0].hint.startswith("endTimestamp=2016-01-03 02:00:00 would pass; format=ndjson")
+    assert found.errors[0].hint.startswith(
+        "endTimestamp=2016-01-03 02:00:00 would pass, as would the whole range by aggregation=90; "
+    )
     nearest = client.get("/v1/ctr", params={**HOURLY, "endTimestamp": "2016-01-03 02:00:00"})
     assert len(nearest.json()) == 100
     assert client.get("/v1/ctr", params={**HOURLY, "endTimestamp": "2016-01-03 02:10:01"}).status_code == 422
+    assert len(client.get("/v1/ctr", params={**HOURLY, "aggregation": "90"}).json()) <= 100
+
+
+def test_the_sizes_of_what_is_served_make_the_hint_sure_and_those_of_older_ones_are_not_guessed(client, lake):
+    minutes = {**HOURLY, "endTimestamp": "2018-01-04 00:00:00", "aggregation": "1"}
+    told = problem(client.get("/v1/ctr", params=minutes)).errors[0].hint
+    assert told == "aggregation=90 would pass"
+    assert client.get("/v1/ctr", params={**minutes, "aggregation": "90"}).status_code == 200
+    lake.publish([view("2016-01-01 00:00:00")])
+    eventually(lambda: client.get("/v1/platforms").headers["x-data-version"] == "2")
+    told = problem(client.get("/v1/ctr", params={**minutes, "asOf": "1"})).errors[0].hint
+    assert "only when its rows are counted" in told
 
 
 def test_other_formats_have_a_limit_of_their_own(lake, serve):
@@ -110,7 +244,10 @@ def test_one_bucket_with_too_many_rows_is_told_to_be_filtered(lake, serve):
     lake.publish([view("2016-01-01 00:00:00", name) for name in "abc"])
     found = problem(serve(lake, json_rows=2).get("/v1/ctr", params=HOURLY))
     assert found.errors
-    assert found.errors[0].hint.startswith("one bucket alone has more: name a platform or products")
+    assert found.errors[0].hint.startswith("one bucket alone has more: name a platform or products; format")
+    hour = {**HOURLY, "endTimestamp": "2016-01-01 01:00:00"}
+    hint = problem(serve(lake, json_rows=2).get("/v1/ctr", params={**hour, "platform": "iOS"})).errors[0].hint
+    assert hint.startswith("one bucket alone has more: name a platform or products; up to 2 products pass; format")
 
 
 def test_limits_hold_for_a_body_too(client):

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
+from math import inf
 
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 
 from serving.reply.answers import cost_of
 from serving.request.parameters import CtrRequest
@@ -41,6 +44,23 @@ def test_rows_are_summed_over_the_days_and_platforms_asked_for(rows):
     assert sizes.rows("ctr_day", ("iOS",), date(2015, 1, 1), date(2016, 1, 31)) == 0
     assert sizes.rows("purchases", ("iOS",), date(2016, 2, 2), date(2017, 1, 1)) == 1
     assert NO_SIZES.rows("views", ("iOS",), one, last) == 0
+
+
+def test_the_most_rows_are_known_only_where_every_file_says_how_many_it_has(rows, monkeypatch):
+    day = date(2016, 2, 1)
+    assert sizes_of(str(rows.path), rows.versions).most_rows("ctr_hour", ("iOS",), day, day) == 4
+    assert NO_SIZES.most_rows("ctr_hour", ("iOS",), day, day) == inf
+    real = DeltaTable.get_add_actions
+
+    def silent(table, flatten):
+        actions = pa.table(real(table, flatten=flatten))
+        place = actions.column_names.index("num_records")
+        return actions.set_column(place, "num_records", pa.nulls(actions.num_rows, pa.int64()))
+
+    monkeypatch.setattr("serving.state.cost.DeltaTable.get_add_actions", silent)
+    guessed = sizes_of(str(rows.path), rows.versions)
+    assert guessed.rows("ctr_hour", ("iOS",), day, day) > 4
+    assert guessed.most_rows("ctr_hour", ("iOS",), day, day) == inf
 
 
 def test_rows_of_days_with_gaps_are_summed():
