@@ -43,6 +43,11 @@ class ServiceError(Exception):
         """What the document says beside what every problem says."""
         super().__init__(self.detail)
 
+    def add(self, more: str) -> None:
+        """Tell more of it, where more is known than where it was raised."""
+        self.detail = f"{self.detail} {more}"
+        self.args = (self.detail,)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process gets it as it stands, its cause as a text: kinds differ in what they are made of."""
         cause = repr(self.__cause__) if self.__cause__ is not None else None
@@ -196,8 +201,14 @@ class BodyTooLarge(ServiceError):
     code = "body_too_large"
     title = "Request body too large"
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"The body is larger than {limit} bytes (setting body_bytes). Ask for fewer products at once.")
+    def __init__(self, limit: int, asked: int | None) -> None:
+        """``asked``: its length where the client has told it; ``None``: it was read until it passed the limit."""
+        found = f"more than {limit}" if asked is None else str(asked)
+        parts = "several requests" if asked is None else f"{-(-asked // limit)} requests or more"
+        super().__init__(
+            f"The body has {found} bytes; the limit is {limit} (setting body_bytes). "
+            f"A body of {limit} bytes would pass: ask for fewer products at once, in {parts}."
+        )
 
 
 class UrlTooLong(ServiceError):
@@ -246,10 +257,11 @@ class HeadTooLarge(ServiceError):
     code = "head_too_large"
     title = "Request head too large"
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, found: int) -> None:
+        """``found``: how much of it had come when it was refused."""
         super().__init__(
-            f"Request line and headers are larger than {limit} bytes together (setting header_bytes). "
-            "POST /v1/ctr takes long lists of products in its body."
+            f"Request line and headers have {found} bytes or more together; the limit is {limit} (setting header_bytes). "
+            "Send fewer or shorter headers; POST /v1/ctr takes long lists of products in its body."
         )
 
 
@@ -345,11 +357,17 @@ class OutOfMemory(NotReady):
     code = "out_of_memory"
     title = "The answer does not fit into memory"
 
-    def __init__(self) -> None:
+    def __init__(self, memory: int, spill: int) -> None:
+        """Both in bytes, as one process may take them."""
         super().__init__(
-            "All queries together needed more than the settings query_memory and query_spill allow. "
+            f"All queries of one process together needed more than {_size(memory)} of memory and {_size(spill)} of disk, "
+            "its share of the settings query_memory and query_spill. "
             "Ask for a shorter range, fewer products or a longer aggregation; or ask again when less is going on."
         )
+
+
+def _size(size: int) -> str:
+    return f"{size / (1 << 20):,.0f} MiB"
 
 
 class HeavyProcessLost(NotReady):

@@ -14,12 +14,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from serving.access.access import caller_of, narrow_ctr, narrow_products, platforms_of
+from serving.errors import OutOfMemory, QueryTimeout
 from serving.load.heavy import Heavy
 from serving.load.workload import Workload
 from serving.openapi import documents
 from serving.reply import answers, catalog
 from serving.reply.problems import read_body
-from serving.request.limits import check_size, most_rows, row_limit
+from serving.request.limits import check_size, lighter, most_rows, row_limit
 from serving.request.parameters import (
     CtrRequest,
     changes_from_query,
@@ -103,14 +104,18 @@ async def _ctr(request: Request, wanted: CtrRequest, tag: str | None) -> Respons
     cost = answers.cost_of(_store(request), wanted)
     heavy = cost > settings.heavy_rows
     what = (_store(request), wanted, tag, settings.stream_rows)
-    return await _workload(request).run(
-        request,
-        rows,
-        partial(answers.answer_ctr, *what),
-        heavy=heavy,
-        elsewhere=partial(_heavy(request).answer_ctr, *what) if heavy else None,
-        may_stream=min(cost, most_rows(wanted, sizes)) > settings.stream_rows,
-    )
+    try:
+        return await _workload(request).run(
+            request,
+            rows,
+            partial(answers.answer_ctr, *what),
+            heavy=heavy,
+            elsewhere=partial(_heavy(request).answer_ctr, *what) if heavy else None,
+            may_stream=min(cost, most_rows(wanted, sizes)) > settings.stream_rows,
+        )
+    except (QueryTimeout, OutOfMemory) as error:
+        error.add(lighter(wanted))
+        raise
 
 
 @router.get("/v1/ctr/changes", **documents.CHANGES)

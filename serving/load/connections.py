@@ -91,8 +91,8 @@ class BoundedProtocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Tell what was wrong with a head that could not be read, and close."""
         limit = self.config.h11_max_incomplete_event_size or DEFAULT_MAX_INCOMPLETE_EVENT_SIZE
-        too_large = len(self.conn.trailing_data[0]) > limit
-        self._refuse(HeadTooLarge(limit) if too_large else MalformedRequest())
+        found = len(self.conn.trailing_data[0])
+        self._refuse(HeadTooLarge(limit, found) if found > limit else MalformedRequest())
 
     @property
     def idle(self) -> bool:

@@ -22,14 +22,19 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, duckdb.OutOfMemoryException) or through_arrow
 
 
-def tell(error: BaseException) -> None:
+def tell(error: BaseException, memory: int, spill: int) -> None:
     """Return on what is no failure of DuckDB.
+
+    Args:
+        error: what was raised.
+        memory: bytes that all queries together may take.
+        spill: bytes of disk likewise.
 
     Raises:
         OutOfMemory: the error says so.
         LakeUnreadable: the error says so.
     """
     if is_out_of_memory(error):
-        raise OutOfMemory from error
+        raise OutOfMemory(memory, spill) from error
     if is_unreadable(error):
         raise LakeUnreadable from error

@@ -106,7 +106,7 @@ def answer_ctr(
         lease.close()
         if is_unreadable(error) and request.as_of is not None and not is_kept(store.lake, lease.snapshot.publication):
             raise store.gone("asOf", request.as_of) from error
-        tell(error)
+        tell(error, store.memory, store.spill)
         raise
 
 
@@ -154,7 +154,7 @@ class _Reading:
             yield from self.budget.each(body.chunks(), self.lease.cursor)
         except FAILURES as error:
             self.suspect(plan, error)
-            tell(error)
+            tell(error, self.store.memory, self.store.spill)
             raise
 
     def suspect(self, plan: Plan, error: BaseException) -> bool:

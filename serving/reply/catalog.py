@@ -62,7 +62,7 @@ def answer_products(
         try:
             names = _names(store, lease, request, budget)
         except duckdb.Error as error:
-            tell(error)
+            tell(error, store.memory, store.spill)
             raise
     headers["X-Row-Count"] = str(len(names))
     return _json(names, headers)

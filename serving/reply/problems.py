@@ -98,13 +98,14 @@ async def read_body(request: Request, limit: int, seconds: float) -> bytes:
 
 
 async def _read(request: Request, limit: int) -> bytes:
-    if int(request.headers.get("content-length", "0")) > limit:
-        raise BodyTooLarge(limit)
+    length = int(request.headers.get("content-length", "0"))
+    if length > limit:
+        raise BodyTooLarge(limit, length)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > limit:
-            raise BodyTooLarge(limit)
+            raise BodyTooLarge(limit, None)
     return bytes(body)
 
 

@@ -135,6 +135,36 @@ def too_many_rows(
     return InvalidRequest([Fault("endTimestamp", "too_many_rows", detail, hint)])
 
 
+def lighter(request: CtrRequest) -> str:
+    """How much a request asks for, and what to ask instead where that took too long or too much memory."""
+    count, platforms = _count(request), request.platforms or PLATFORMS
+    products = _some(len(request.products), "product") if request.products else "every product"
+    half, step = _half(request), next((step for step in (60, MINUTES_A_DAY) if step > request.aggregation), None)
+    instead = [
+        f"half the range (endTimestamp={written(half, request.timezone)})" if half > request.start else None,
+        f"longer buckets (aggregation={step} from a whole {'hour' if step == 60 else 'day'})" if step else None,
+        f"one platform (platform={platforms[0]})" if len(platforms) > 1 else None,
+        "fewer products" if len(request.products) != 1 else None,
+        "no fill" if request.fill else None,
+    ]
+    days = f"{(request.end - request.start) / _DAY:.4g} days"
+    asked = f"Asked for were {days} in {_some(count, 'bucket')}, {products} on {_some(len(platforms), 'platform')}."
+    less = ", ".join(text for text in instead if text)
+    return f"{asked} Less are: {less}." if less else asked
+
+
+def _some(count: int, what: str) -> str:
+    return f"{count} {what}{'s' if count != 1 else ''}"
+
+
+def _half(request: CtrRequest) -> int:
+    """The middle of the range; where a bucket begins, if there are several."""
+    buckets, half = make_buckets(request), _count(request) // 2
+    if not half:
+        return (request.start + request.end) // 2
+    return buckets.edges[half] if buckets.step is None else request.start + half * buckets.step
+
+
 def written(second: int, timezone: str) -> str:
     """An instant as a client may send it: by the clocks of the zone, or in UTC where those show the time twice."""
     local = to_local(second, ZoneInfo(timezone))

@@ -98,6 +98,8 @@ class Store:
     def __init__(self, settings: Settings, builds: bool = True) -> None:
         """Opens DuckDB, and no publication yet; with ``builds`` it also makes the replica where it is missing."""
         self.lake = settings.lake
+        self.memory, self.spill = settings.query_memory, settings.query_spill
+        """Bytes that all queries together may take, in memory and on disk."""
         self._most_older = settings.older_publications
         self._older: OrderedDict[int, Loaded] = OrderedDict()
         self._opening = threading.Lock()

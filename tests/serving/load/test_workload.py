@@ -128,6 +128,7 @@ def test_a_slow_query_is_504_and_its_publication_is_given_back(lake, serve, slow
     found = problem(client.get("/v1/ctr", params=CASE))
     assert (found.status, found.code) == (504, "query_timeout")
     assert "0.3 s (setting query_seconds)" in found.detail
+    assert "Less are: half the range (endTimestamp=" in found.detail
     assert client.store._current.leases == 0
 
 
@@ -185,9 +186,11 @@ def test_a_query_that_does_not_fit_is_told_with_its_settings(lake, serve, monkey
         raise duckdb.OutOfMemoryException("no room in /srv/secret")
 
     monkeypatch.setattr("serving.reply.answers.ctr", full)
-    found = problem(serve(lake).get("/v1/ctr", params=CASE))
+    found = problem(serve(lake, query_memory="100m", query_spill="3g").get("/v1/ctr", params=CASE))
     assert (found.status, found.code) == (503, "out_of_memory")
-    assert "query_memory and query_spill" in found.detail
+    assert "more than 100 MiB of memory and 3,072 MiB of disk" in found.detail
+    assert "its share of the settings query_memory and query_spill" in found.detail
+    assert "Less are: half the range (endTimestamp=" in found.detail
     assert "secret" not in found.detail
 
 

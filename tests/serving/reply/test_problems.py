@@ -74,8 +74,11 @@ def test_a_body_above_the_limit_is_413_with_and_without_a_length(client):
     assert len(body) > 1000
     found = problem(client.post("/v1/ctr", content=body))
     assert found.code == "body_too_large"
-    assert "1000 bytes" in found.detail
-    assert problem(client.post("/v1/ctr", content=iter([body[:600], body[600:]]))).code == "body_too_large"
+    limit = "the limit is 1000 (setting body_bytes). A body of 1000 bytes would pass: ask for fewer products at once"
+    assert found.detail == f"The body has {len(body)} bytes; {limit}, in 2 requests or more."
+    found = problem(client.post("/v1/ctr", content=iter([body[:600], body[600:]])))
+    assert found.code == "body_too_large"
+    assert found.detail == f"The body has more than 1000 bytes; {limit}, in several requests."
     assert client.post("/v1/ctr", json=BODY).status_code == 200
 
 

@@ -12,7 +12,7 @@ from serving.contract import GRAINS, PLATFORMS
 from serving.errors import Fault, InvalidRequest
 from serving.query.plan import make_buckets
 from serving.replica.segments import day_of
-from serving.request.limits import check_size, most_rows, too_many_rows, written
+from serving.request.limits import check_size, lighter, most_rows, too_many_rows, written
 from serving.request.parameters import CtrRequest, ctr_from_query
 from serving.settings import Settings
 from serving.state.cost import NO_SIZES, Sizes
@@ -180,6 +180,38 @@ def test_the_aggregation_beside_the_end_that_would_pass_does_so_too(cells, wante
     _, found, step = fault.hint.partition(";")[0].partition(" by aggregation=")
     if found:
         assert rows_of(CtrRequest(**{**vars(wanted), "aggregation": int(step)}), cells) <= rows
+
+
+@pytest.mark.parametrize(
+    ("wanted", "asked", "less"),
+    [
+        (
+            request(4),
+            "4 days in 96 buckets, every product on 3 platforms",
+            "half the range (endTimestamp=2016-01-05 13:55:00), longer buckets (aggregation=1440 from a whole day), "
+            "one platform (platform=Android), fewer products",
+        ),
+        (
+            request(3, 1440, "America/Sao_Paulo", products=("a", "b"), platforms=("iOS",), fill=True),
+            "3 days in 3 buckets, 2 products on 1 platform",
+            "half the range (endTimestamp=2016-01-04 11:55:00), fewer products, no fill",
+        ),
+        (
+            request(1 / 24, 7, products=("a",)),
+            "0.04167 days in 9 buckets, 1 product on 3 platforms",
+            "half the range (endTimestamp=2016-01-03 14:23:00), longer buckets (aggregation=60 from a whole hour), "
+            "one platform (platform=Android)",
+        ),
+    ],
+)
+def test_what_took_too_much_is_told_with_what_takes_less(wanted, asked, less):
+    assert lighter(wanted) == f"Asked for were {asked}. Less are: {less}."
+
+
+def test_one_bucket_is_halved_in_its_middle_and_one_second_is_not():
+    assert "half the range (endTimestamp=2016-01-04 01:55:00)" in lighter(request(1, 1440))
+    second = CtrRequest(request(1).start, request(1).start + 1, 1440, products=("a",), platforms=("iOS",))
+    assert lighter(second) == "Asked for were 1.157e-05 days in 1 bucket, 1 product on 1 platform."
 
 
 def test_buckets_at_the_limit_pass():
