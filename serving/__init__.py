@@ -8,7 +8,7 @@ The path of a request, package by package:
    SQL statement of them, which yields the rows in order, as text where the format is text. Few cells of the local copy
    (``replica``) take a shorter way, ``small``.
 4. ``reply``: ``answers`` walks this path, ``catalog`` answers all else. ``encode`` sends small answers in one piece, large ones as
-   a stream of constant memory; ``transfer`` compresses; ``problems`` tells errors.
+   a stream of constant memory, which ``parts`` reads some buckets at a time; ``transfer`` compresses; ``problems`` tells errors.
 
 ``routes`` has every address, ``main`` puts everything around it: ``access`` (keys, JWT, rates), ``load`` (queues and time limits by
 the cost of a request, slow clients, and a process of its own for heavy requests, which walks steps 2 to 4 by itself and gives way

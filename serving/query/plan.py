@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -119,6 +120,18 @@ def _aligned(buckets: Buckets, seconds: int) -> bool:
         return all(edge % seconds == 0 for edge in buckets.edges[:-1])
     one_bucket = buckets.start + buckets.step >= buckets.end
     return buckets.start % seconds == 0 and (one_bucket or buckets.step % seconds == 0)
+
+
+def cut(plan: Plan, start: int, end: int) -> Plan:
+    """The same plan for the buckets from one that begins at ``start`` to the one before ``end``, or to the last."""
+    buckets = plan.buckets
+    edges = buckets.edges[bisect_left(buckets.edges, start) : bisect_left(buckets.edges, end) + 1]
+    pieces = (
+        replace(piece, start=max(piece.start, start), end=min(piece.end, end))
+        for piece in plan.pieces
+        if piece.start < end and piece.end > start
+    )
+    return Plan(Buckets(start, end, buckets.step, edges), tuple(pieces))
 
 
 def _pieces(buckets: Buckets, skip: int) -> Iterator[Piece]:

@@ -176,13 +176,17 @@ def ctr(request: CtrRequest, plan: Plan, snapshot: Snapshot, row_limit: int = sy
     return Query(sql, values)
 
 
-def ctr_rows(request: CtrRequest, plan: Plan, snapshot: Snapshot, row_limit: int) -> Query:
-    """One row: how many rows the answer has, and the first bucket (seconds) with which they pass the limit."""
-    values: dict[str, Any] = {"row_limit": row_limit}
+def ctr_rows(request: CtrRequest, plan: Plan, snapshot: Snapshot, row_limit: int, part_rows: int) -> Query:
+    """The rows of the answer in order, counted in parts, which have ``part_rows`` rows and those of one bucket more at most.
+
+    Of each part: its first bucket, the rows up to its end, its first bucket with which they pass ``row_limit``.
+    """
+    values: dict[str, Any] = {"row_limit": row_limit, "part_rows": part_rows}
     sql = f"""
         {_counted(request, plan, snapshot, values).sql}
-        SELECT max(rows)::BIGINT, min(bucket) FILTER (rows > $row_limit)
+        SELECT min(bucket), max(rows)::BIGINT, min(bucket) FILTER (rows > $row_limit)
         FROM (SELECT bucket, sum(count(*)) OVER (ORDER BY bucket) AS rows FROM counted GROUP BY bucket)
+        GROUP BY (rows - 1)::BIGINT // $part_rows ORDER BY 1
     """
     return Query(sql, values)
 

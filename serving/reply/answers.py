@@ -19,12 +19,12 @@ from serving.query import small
 from serving.query.columns import column_names
 from serving.query.failures import FAILURES, is_out_of_memory, is_unreadable, tell
 from serving.query.plan import Plan, make_plan
-from serving.query.queries import BEYOND_LIMIT, ctr, ctr_rows
+from serving.query.queries import BEYOND_LIMIT
 from serving.reply.encode import Body, CsvEncoder, Encoder, JsonEncoder, NdjsonEncoder, Stream
 from serving.reply.headers import iso, matches, set_watermark, state_headers
+from serving.reply.parts import Rows, begins_of_parts
 from serving.reply.tables import ArrowEncoder, ParquetEncoder
 from serving.request.formats import FORMATS, JSON
-from serving.request.limits import too_many_rows
 from serving.request.parameters import CtrRequest
 from serving.state.cache import Answer
 from serving.state.cost import NO_SIZES, Sizes, cost
@@ -130,10 +130,9 @@ class _Reading:
             if few is not None:
                 lease.close()
                 return few
-        query = ctr(request, plan, lease.snapshot, budget.rows)
         with budget.reading(lease.cursor), _refused(lease, request, plan, budget):
-            reader = lease.cursor.execute(query.sql, query.values).to_arrow_reader(self.stream_rows)
-            body = Body(reader, _encoder(request, reader.schema, lease.snapshot), self.stream_rows)
+            rows = Rows(lease, request, plan, self.stream_rows, budget, self.suspect)
+            body = Body(rows, _encoder(request, rows.schema, lease.snapshot), self.stream_rows)
         headers["Server-Timing"] = _timing(plan, self.began)
         kind = FORMATS[request.format].content_type
         if request.format != JSON:
@@ -264,11 +263,8 @@ def _refused(lease: Lease, request: CtrRequest, plan: Plan, budget: Budget) -> I
     except (duckdb.InvalidInputException, pa.ArrowException, OSError) as error:
         if BEYOND_LIMIT not in str(error):
             raise
-        query = ctr_rows(request, plan, lease.snapshot, budget.rows)
-        found = lease.cursor.execute(query.sql, query.values).fetchone()
-        assert found is not None
-        rows, first_beyond = found
-        raise too_many_rows(request, budget.rows, rows, first_beyond, lease.snapshot.sizes) from None
+        begins_of_parts(lease, request, plan, budget)
+        raise
 
 
 def _encoder(request: CtrRequest, schema: pa.Schema, snapshot: Snapshot) -> Encoder:

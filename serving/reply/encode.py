@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from math import inf
 from time import monotonic
@@ -113,13 +113,13 @@ class Body:
     ``rows`` is their count where that is all: the answer is whole. Else it is ``None``, and the rest is read by ``chunks``.
     """
 
-    def __init__(self, reader: pa.RecordBatchReader, encoder: Encoder, limit: int) -> None:
-        self._reader = reader
+    def __init__(self, batches: Iterable[pa.RecordBatch], encoder: Encoder, limit: int) -> None:
+        self._batches = iter(batches)
         self._encoder = encoder
         self._head = [encoder.begin()]
         self._count = 0
         self.rows: int | None = None
-        for batch in reader:
+        for batch in self._batches:
             self._head.append(self._encode(batch))
             if self._count > limit:
                 return
@@ -140,7 +140,7 @@ class Body:
         yield b"".join(head)
         if self.rows is not None:
             return
-        for batch in self._reader:
+        for batch in self._batches:
             if piece := self._encode(batch):
                 yield piece
         yield self._encoder.end(self._count)

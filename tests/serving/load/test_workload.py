@@ -119,7 +119,7 @@ def slow(monkeypatch):
 
         return Query(ENDLESS.replace("count(*)", "count(*)::VARCHAR AS text"))
 
-    monkeypatch.setattr("serving.reply.answers.ctr", make)
+    monkeypatch.setattr("serving.reply.parts.ctr", make)
 
 
 def test_a_slow_query_is_504_and_its_publication_is_given_back(lake, serve, slow):
@@ -160,7 +160,7 @@ def test_streams_beyond_their_limit_are_503_and_a_finished_one_makes_room(lake, 
         chunks = first.iter_bytes()
         next(chunks)
         with monkeypatch.context() as patched:
-            patched.setattr("serving.reply.answers.ctr", None)  # a refusal costs no query
+            patched.setattr("serving.reply.parts.ctr", None)  # a refusal costs no query
             assert problem(client.get("/v1/ctr", params=CASE)).code == "busy"
         few = {**CASE, "product": "p00001" * 20}
         assert client.get("/v1/ctr", params=few).status_code == 200, "what cannot become a stream needs no room for one"
@@ -185,7 +185,7 @@ def test_a_query_that_does_not_fit_is_told_with_its_settings(lake, serve, monkey
     def full(*_):
         raise duckdb.OutOfMemoryException("no room in /srv/secret")
 
-    monkeypatch.setattr("serving.reply.answers.ctr", full)
+    monkeypatch.setattr("serving.reply.parts.ctr", full)
     found = problem(serve(lake, query_memory="100m", query_spill="3g").get("/v1/ctr", params=CASE))
     assert (found.status, found.code) == (503, "out_of_memory")
     assert "more than 100 MiB of memory and 3,072 MiB of disk" in found.detail

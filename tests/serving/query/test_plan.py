@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.contract import GRAINS
-from serving.query.plan import Piece, make_plan
+from serving.query.plan import Buckets, Piece, cut, make_plan
 from serving.request.parameters import CtrRequest
 from serving.request.times import to_local, to_second
 from tests.serving.conftest import patient
@@ -55,6 +55,23 @@ def test_the_tail_is_read_from_finer_tables():
         Piece("ctr_minute", hour, minute),
         Piece(None, minute, minute + 30),
     )
+
+
+def test_a_part_of_a_plan_has_its_buckets_and_what_is_read_for_them():
+    plan = make_plan(request("2016-01-03 00:00:00", "2016-01-05 13:55:00", 1440))
+    days = [utc(f"2016-01-0{day} 00:00:00") for day in (3, 4, 5)]
+    assert cut(plan, days[0], days[1]).pieces == (Piece("ctr_day", days[0], days[1]),)
+    last = cut(plan, days[1], plan.buckets.end)
+    assert last.buckets == Buckets(days[1], plan.buckets.end, step=86_400)
+    assert last.pieces == (Piece("ctr_day", days[1], days[2]), *plan.pieces[1:])
+    assert cut(plan, plan.buckets.start, plan.buckets.end) == plan
+
+
+def test_a_part_by_the_days_of_a_zone_keeps_their_edges_and_the_end_that_the_last_has_uncut():
+    plan = make_plan(request("2016-03-25 23:00:00", "2016-03-29 10:00:00", 1440, "Europe/Berlin"))
+    first, second, third, fourth, end = plan.buckets.edges
+    assert cut(plan, first, third).buckets == Buckets(first, third, edges=(first, second, third))
+    assert cut(plan, third, plan.buckets.end).buckets == Buckets(third, plan.buckets.end, edges=(third, fourth, end))
 
 
 def test_days_of_a_zone_have_23_and_25_hours():

@@ -110,7 +110,7 @@ def test_the_etag_of_an_unchanged_answer_saves_the_query(client, monkeypatch):
     def no_query(*_):
         raise AssertionError("a query was made")
 
-    monkeypatch.setattr("serving.reply.answers.ctr", no_query)
+    monkeypatch.setattr("serving.reply.parts.ctr", no_query)
     for tag in (first.headers["etag"], "W/" + first.headers["etag"], f'"x", {first.headers["etag"]}', "*"):
         response = client.get("/v1/ctr", params=CASE, headers={"If-None-Match": tag})
         assert (response.status_code, response.content) == (304, b"")

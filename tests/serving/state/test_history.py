@@ -169,7 +169,7 @@ def test_a_repeated_request_is_answered_without_a_query_until_the_data_change(cl
     first = client.get("/v1/ctr", params=CASE)
     store = client.store
     with monkeypatch.context() as patched:
-        patched.setattr("serving.reply.answers.ctr", lambda *_: pytest.fail("a query was made"))
+        patched.setattr("serving.reply.parts.ctr", lambda *_: pytest.fail("a query was made"))
         again = client.get("/v1/ctr", params=CASE)
     assert again.content == first.content
     differing = {"server-timing", "x-request-id", "date"}
