@@ -215,10 +215,18 @@ class Scanner:
         start, end = self._at, self._at + extent.end
         if self._data[end : end + 1] not in (b"", b" ", b"\t", b"\r", b"\n", b",", b"]", b"{"):
             return self._broken(Extent(-1, Reason.STRAY_TEXT, "a value with text right after it"))
-        if self._inside and self._data[start] == ord("[") and self._siblings.find(self._data, start, end) >= 0:
+        if self._inside and self._data[start] == ord("[") and self._holds_records(start, end):
             return self._broken(Extent(-1, Reason.STRAY_TEXT, "an array of records inside the array"))
         self._at = end
         return self._whole(start, end)
+
+    def _holds_records(self, start: int, end: int) -> bool:
+        """Whether records stand in ``data[start:end]``, an array: by how they begin in this document, or proved by a message."""
+        if self._siblings.find(self._data, start, end) >= 0:
+            return True
+        message = find_message(self._data, start, end, end, longest=self._record_bytes, budget=self._looks_left)
+        self._looked += message.cost
+        return message.at >= 0
 
     def _broken(self, extent: Extent) -> Piece:
         """Everything from the position to the beginning of the next record, as one broken record."""

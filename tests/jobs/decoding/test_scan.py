@@ -57,10 +57,18 @@ def test_arrays_one_after_another_are_read():
     assert [raw for _, raw, _ in scan(b"[" + A + b"]\n[" + B + b"]", array=True)] == [A, B]
 
 
-def test_an_array_of_records_inside_the_array_costs_its_bracket():
-    found = scan(b"[[" + A + b"," + B + b"]]", array=True)
-    assert [raw for _, raw, reason in found if reason is None] == [A, B]
+@pytest.mark.parametrize("key", [b"", b'"own":1,'])
+@pytest.mark.parametrize("before", [b"", A + b","])
+def test_an_array_of_records_inside_the_array_costs_its_bracket(key, before):
+    first, second = (one.replace(b"{", b"{" + key, 1) for one in (A, B))
+    found = scan(b"[" + before + b"[" + first + b"," + second + b"]]", array=True)
+    assert [raw for _, raw, reason in found if reason is None] == ([A] if before else []) + [first, second]
     assert [(raw, reason) for _, raw, reason in found if reason] == [(b"[", "stray_text"), (b"]", "stray_text")]
+
+
+def test_an_array_inside_the_array_that_holds_no_record_is_one_broken_record():
+    found = scan(b'[[{"a":[{"b":1}]},2],' + A + b"]", array=True)
+    assert [(raw, reason) for _, raw, reason in found] == [(b'[{"a":[{"b":1}]},2]', None), (A, None)]
 
 
 def test_a_record_as_long_as_allowed_is_read_and_a_byte_more_is_too_long():
