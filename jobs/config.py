@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -24,7 +25,7 @@ else:
 ROOT = Path(__file__).resolve().parent.parent
 """The project folder: relative paths in ``conf/ctr.toml`` start here."""
 
-LIMITS = ("quarantined", "few_views", "purchases_without_views", "ctr_above_1")
+LIMITS = ("quarantined", "few_views", "platform_behind", "purchases_without_views", "ctr_above_1")
 """Data-quality limits (``jobs.quality``)."""
 
 _PATHS = ("events", "lake", "purchases_url")
@@ -117,6 +118,10 @@ class Config(BaseSettings):
     views_limit: float = Field(
         0.5, ge=0, le=1, description="least views of a day that is over, as a share of those a week before; 0: any"
     )
+    behind_days: int = Field(
+        2, ge=0, description="most days by which a platform's newest views may lie behind the lake's newest day; 0: any"
+    )
+    retired_platforms: Names = Field((), description="platforms that deliver no more: they are behind for ever")
     fatal_limits: Names = Field(
         ("quarantined",), description=f"limits that make a run exit 3, the others warn; of {', '.join(LIMITS)}"
     )
@@ -130,9 +135,9 @@ class Config(BaseSettings):
             raise ValueError("wanted an IANA time zone such as UTC or America/Sao_Paulo") from error
         return value
 
-    @field_validator("device_aliases")
+    @field_validator("device_aliases", "retired_platforms")
     @classmethod
-    def _known_platforms(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    def _known_platforms(cls, value: Collection[str]) -> Collection[str]:
         unknown = sorted(set(value) - set(PLATFORMS))
         if unknown:
             raise ValueError(f"{', '.join(unknown)}: wanted only {', '.join(PLATFORMS)}")

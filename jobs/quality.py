@@ -1,4 +1,4 @@
-"""Data-quality limits: what a run looks at before it publishes. Each finding warns; those in ``fatal_limits`` make it exit 3."""
+"""Data-quality limits: what a run looks at before it ends. Each finding warns; those in ``fatal_limits`` make it exit 3."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ class Finding:
 
 
 def check_quality(lake: Lake, account: Account, touched: set[Partition], config: Config, today: date) -> list[Finding]:
-    """What of the limits the batch passed: its account, and the touched partitions as they are now in the lake."""
-    rows = {(row["date"], row["platform"]): row for row in lake.read(COVERAGE).to_pylist()} if touched else {}
+    """What of the limits a batch passed: its account, the touched partitions as they are now in the lake, and what is missing."""
+    rows = {(row["date"], row["platform"]): row for row in lake.read(COVERAGE).to_pylist()}
     found = [
         *_quarantined(account, config),
         *_few_views(rows, touched, config, today),
+        *_platform_behind(rows, config, today),
         *_purchases_without_views(rows, touched),
         *_above_one(lake, touched),
     ]
@@ -84,6 +85,28 @@ def _few_views(
         yield "few_views", f"days with few views (views_limit = {config.views_limit:g}): {_listed(few)}"
 
 
+def _platform_behind(rows: dict[Partition, dict[str, Any]], config: Config, today: date) -> Iterator[tuple[str, str]]:
+    """Platforms that had views, and have none of the newest days: their files do not come, so they touch nothing.
+
+    They are compared with the other platforms and the purchases, not with the calendar: a lake of old data is not behind. A wrong
+    clock's days in the future say nothing.
+    """
+    newest: dict[str, date] = {}
+    last = date.min
+    for (day, platform), row in rows.items():
+        if day <= today and (row["views"] or row["purchases"]):
+            last = max(last, day)
+            if row["views"] and platform not in config.retired_platforms:
+                newest[platform] = max(newest.get(platform, day), day)
+    behind = [
+        f"{platform} has views until {day}, the lake has data until {last}"
+        for platform, day in sorted(newest.items())
+        if config.behind_days and (last - day).days > config.behind_days
+    ]
+    if behind:
+        yield "platform_behind", f"do files not come? (behind_days = {config.behind_days}): {_listed(behind)}"
+
+
 def _purchases_without_views(
     rows: dict[Partition, dict[str, Any]], touched: set[Partition]
 ) -> Iterator[tuple[str, str]]:
@@ -105,7 +128,7 @@ def _purchases_without_views(
 def _above_one(lake: Lake, touched: set[Partition]) -> Iterator[tuple[str, str]]:
     """Products that were bought more often than seen on one day."""
     count, days = 0, []
-    for file in lake.files(CTR_DAY, touched):
+    for file in lake.files(CTR_DAY, touched) if touched else []:
         path = f"{lake.uri(CTR_DAY)}/{file.path}"
         table = pq.read_table(path, columns=["views", "purchases"], partitioning=None)
         above = pc.and_(pc.greater(table["purchases"], table["views"]), pc.greater(table["views"], 0))

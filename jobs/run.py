@@ -95,18 +95,23 @@ class Run:
             self.failed |= {row["file_id"] for row in concluded if row["state"] == FAILED}
             if not (purchases.changed or purchases.rejects or any(ledger.is_news(row) for row in concluded)):
                 report.add_result(batch, read, set())
+                self._check(report, set())
                 report.finish(self.stages)
                 return report
             touched = self._write(batch, read, purchases, change.number)
             recompute(self.spark, self.lake, touched, change.number, self.stages)
             record(self.lake, concluded, change.number)
             report.add_result(batch, read, touched)
-            findings = check_quality(self.lake, report.account, touched, self.config, self.day)
-            report.add_findings(findings, self.config)
+            self._check(report, touched)
             report.finish(self.stages)
             report.publication = publish(self.lake, change.number, self.job, report.to_json())
             self._say_progress(plan, report)
             return report
+
+    def _check(self, report: Report, touched: set[Partition]) -> None:
+        """Data-quality limits; on a night with nothing new, too: it may be new that nothing comes."""
+        findings = check_quality(self.lake, report.account, touched, self.config, self.day)
+        report.add_findings(findings, self.config)
 
     def _say_progress(self, plan: Plan, report: Report) -> None:
         """Between batches: how fast it goes and how long the rest will take."""

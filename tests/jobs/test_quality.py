@@ -77,6 +77,31 @@ def test_a_first_week_has_nothing_to_compare_with(place):
     assert place.check() == {}
 
 
+def test_a_platform_whose_files_do_not_come_is_found_also_when_nothing_is_new(place):
+    day = timedelta(days=1)
+    place.cover((DAY, "iOS", 5, 0), (DAY - 3 * day, "Android", 5, 0), (DAY - 2 * day, "MobileWeb", 5, 0))
+    (text,) = place.check(touched=()).values()
+    assert text == (
+        "do files not come? (behind_days = 2): Android has views until 2016-02-05, the lake has data until 2016-02-08"
+    )
+    assert place.check(touched=(), behind_days=3) == {}
+    assert place.check(touched=(), behind_days=0) == {}
+    assert place.check(touched=(), retired_platforms="Android") == {}
+
+
+def test_purchases_tell_that_files_of_every_platform_do_not_come(place):
+    day = timedelta(days=1)
+    place.cover((DAY - 3 * day, "iOS", 5, 1), (DAY, "iOS", 0, 1))
+    assert "iOS has views until 2016-02-05" in place.check(touched=())["platform_behind"]
+
+
+def test_neither_old_data_nor_a_day_in_the_future_nor_a_platform_without_any_view_is_behind(place):
+    place.cover((DAY, "iOS", 5, 0), (date(2040, 1, 1), "Android", 5, 0), (DAY - timedelta(days=9), "MobileWeb", 0, 1))
+    assert place.check(touched=()) == {}
+    place.cover((date(2009, 1, 1), "iOS", 5, 1), (date(2009, 1, 2), "Android", 5, 0))
+    assert place.check(touched=()) == {}
+
+
 def test_purchases_without_a_view_are_found_only_between_days_with_views(place):
     place.cover((DAY - timedelta(days=1), "iOS", 5, 0), (DAY, "iOS", 0, 3), (DAY + timedelta(days=1), "iOS", 5, 0))
     assert "iOS 2016-02-08" in place.check()["purchases_without_views"]
