@@ -29,6 +29,9 @@ Partition = tuple[date, str]
 _ACTION = ["path", "size_bytes", "num_records", "partition.date", "partition.platform"]
 """What a data file is known by in the log of a table partitioned by date and platform."""
 
+MOST_FILES = 50
+"""Data files of a control table. Every run reads all of them, a millisecond each, and every run adds one or two."""
+
 _KEEP_LOGS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 """Delta would drop logs after 30 days, those of the newest publication among them; ``maintain`` knows which are needed."""
 
@@ -128,8 +131,11 @@ class Lake:
             )
 
     def append(self, table: Table, rows: pa.Table, batch: int) -> None:
-        """Adds rows to a control table in one commit."""
-        self._write(table, rows, "append", batch)
+        """Adds rows to a control table in one commit, which also makes one file of all its rows when they are in too many."""
+        if len(self.open(table).file_uris()) < MOST_FILES:
+            self._write(table, rows, "append", batch)
+        else:
+            self._write(table, pa.concat_tables([self.read(table), rows]), "overwrite", batch)
 
     def overwrite(self, table: Table, rows: pa.Table, batch: int) -> None:
         """Replaces all rows of a control table in one commit."""

@@ -35,3 +35,19 @@ def test_a_lake_whose_path_has_spaces_is_read(tmp_path):
         publish(lake, number, "daily", {})
     assert rows(lake, FILES).total() == 2
     assert recover(lake) == []
+
+
+def test_a_control_table_that_every_run_adds_to_stays_in_few_files_and_loses_no_row(tmp_path, monkeypatch):
+    monkeypatch.setattr("jobs.lake.MOST_FILES", 5)
+    lake = make_lake(tmp_path)
+    expected, most = [], 0
+    for number in range(1, 15):
+        lake.append(FILES, rows_of(FILES, [said(str(number))]), number)
+        expected.append(str(number))
+        version = lake.open(FILES).version()
+        most = max(most, len(lake.open(FILES).file_uris()))
+    assert sorted(lake.read(FILES)["path"].to_pylist()) == sorted(expected)
+    assert version == 14, "one commit each"
+    assert most == 5
+    lake.take_back(FILES, 5)
+    assert sorted(lake.read(FILES)["path"].to_pylist()) == sorted(expected[:5])
