@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, contextmanager
 from math import inf
+from random import uniform
 from time import monotonic
 from typing import Protocol
 
@@ -30,6 +31,10 @@ _INSIST_SECONDS = 0.02
 _QUICK_SECONDS = 0.05
 """Answers that take less are not watched for a client that goes away: the watching would cost more than it saves."""
 
+
+_SPREAD = 0.3
+"""Of the longest wait in a queue, the share by which waits differ: a hundred who came together are not refused together, or the
+making of their refusals would hold up everybody else, and again when they come back together."""
 
 _LATE_SECONDS = 0.3
 """How long after the limit a query may still end by itself; then the client is told without waiting for its end."""
@@ -152,7 +157,7 @@ class Watchdog:
 
 
 class Gate:
-    """So many at once, so many more that wait, each so long; whoever comes beyond that is told to come again."""
+    """So many at once, so many more that wait, each so long at most; whoever comes beyond that is told to come again."""
 
     def __init__(self, slots: int, queue: int, seconds: float, setting: str) -> None:
         self._slots = slots
@@ -183,11 +188,12 @@ class Gate:
             self.running += 1
             return
         if len(self._waiting) >= self._queue:
+            await asyncio.sleep(uniform(0, _SPREAD) * self._seconds)
             raise self.busy()
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
-            await asyncio.wait({turn}, timeout=self._seconds)
+            await asyncio.wait({turn}, timeout=uniform(1 - _SPREAD, 1) * self._seconds)
         except asyncio.CancelledError:
             if turn.done():
                 self.leave()

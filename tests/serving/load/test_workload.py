@@ -68,7 +68,7 @@ def test_another_error_stays_what_it_is(watchdog):
 
 def test_a_gate_lets_so_many_in_makes_some_wait_in_turn_and_sends_others_away():
     async def story() -> list[str]:
-        gate = Gate(1, 2, 60, "queries")
+        gate = Gate(1, 2, 2, "queries")
         order: list[str] = []
 
         async def visit(name: str) -> None:
@@ -87,6 +87,26 @@ def test_a_gate_lets_so_many_in_makes_some_wait_in_turn_and_sends_others_away():
         return order
 
     assert asyncio.run(story()) == ["a", "b", "c"]
+
+
+def test_those_who_come_together_are_not_refused_together():
+    async def story() -> list[float]:
+        gate = Gate(1, 20, 2, "queries")
+        await gate.enter()
+        began = time.monotonic()
+
+        async def refused() -> float:
+            with pytest.raises(Busy):
+                await gate.enter()
+            return time.monotonic() - began
+
+        return await asyncio.gather(*(refused() for _ in range(40)))
+
+    seconds = asyncio.run(story())
+    waited, sent_away = seconds[:20], seconds[20:]
+    assert max(waited) - min(waited) > 0.2
+    assert max(sent_away) - min(sent_away) > 0.2
+    assert max(sent_away) < min(waited)
 
 
 def test_a_wait_that_is_too_long_ends_and_one_that_is_cancelled_leaves_no_trace():
