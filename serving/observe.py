@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from time import monotonic, perf_counter, time
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -55,6 +56,14 @@ class Metrics:
         self.refusals = Counter(
             "ctr_refusals", "answers that were problems, by their code", ("code",), registry=self._registry
         )
+        self._heavy = Counter(
+            "ctr_heavy_answers",
+            "answers to heavy requests: by the process that is there for them, or for want of it by the worker",
+            ("by",),
+            registry=self._registry,
+        )
+        for by in ("process", "worker"):
+            self._heavy.labels(by)  # told from the start, as 0
         self.in_flight = Gauge(
             "ctr_requests_in_flight",
             "requests that are being answered, this one included",
@@ -72,6 +81,10 @@ class Metrics:
     def refused(self, code: str) -> None:
         """Count an answer that was a problem."""
         self.refusals.labels(code).inc()
+
+    def answered_heavy(self, by: Literal["process", "worker"]) -> None:
+        """Count an answer to a heavy request."""
+        self._heavy.labels(by).inc()
 
     def built(self, seconds: float) -> None:
         """Note the last round of building of this process; what it told before counts once."""

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from serving.access.access import caller_of, narrow_ctr, narrow_products, platforms_of
 from serving.errors import OutOfMemory, QueryTimeout
 from serving.load.heavy import Heavy
-from serving.load.workload import Workload
+from serving.load.workload import Budget, Workload
 from serving.openapi import documents
 from serving.reply import answers, catalog
 from serving.reply.problems import read_body
@@ -54,11 +54,6 @@ def _store(request: Request) -> Store:
 def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
-
-
-def _heavy(request: Request) -> Heavy:
-    heavy: Heavy = request.app.state.heavy
-    return heavy
 
 
 def _accept(request: Request) -> str | None:
@@ -110,12 +105,22 @@ async def _ctr(request: Request, wanted: CtrRequest, tag: str | None) -> Respons
             rows,
             partial(answers.answer_ctr, *what),
             heavy=heavy,
-            elsewhere=partial(_heavy(request).answer_ctr, *what) if heavy else None,
+            elsewhere=partial(_answer_heavy, request, *what) if heavy else None,
             may_stream=min(cost, most_rows(wanted, sizes)) > settings.stream_rows,
         )
     except (QueryTimeout, OutOfMemory) as error:
         error.add(lighter(wanted))
         raise
+
+
+async def _answer_heavy(
+    request: Request, store: Store, wanted: CtrRequest, tag: str | None, stream_rows: int, budget: Budget
+) -> Response | None:
+    """What the heavy process answers; ``None``: there is none, so this one has to."""
+    heavy: Heavy = request.app.state.heavy
+    response = await heavy.answer_ctr(store, wanted, tag, stream_rows, budget)
+    request.app.state.metrics.answered_heavy("worker" if response is None else "process")
+    return response
 
 
 @router.get("/v1/ctr/changes", **documents.CHANGES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -63,6 +64,40 @@ def test_any_request_is_answered_as_the_plain_computation_does(lake, serve, tmp_
 
     holds()
     assert set(seen) == ({"replica", "replica+delta", "delta"} if replica else {"delta"})
+
+
+@pytest.mark.parametrize("replica", ["true", "false"], ids=["replica", "delta"])
+def test_any_request_is_answered_so_by_the_heavy_process_too(lake, process, replica):
+    for content in CONTENTS.values():
+        content.publish(lake)
+    _, url, _ = process(CTR_HEAVY_ROWS="1", CTR_STREAM_ROWS="100", CTR_CACHE_BYTES="0", CTR_REPLICA=replica)
+    client = httpx.Client(base_url=url, timeout=60)
+    eventually(lambda: client.get("/health/ready").status_code == 200, 60)
+
+    def answered(by: str) -> float:
+        found = re.search(rf'^ctr_heavy_answers_total{{by="{by}"}} (\S+)$', client.get("/metrics").text, re.MULTILINE)
+        return float(found[1]) if found else 0
+
+    def starts() -> bool:
+        MIXED.send(client)
+        return answered("process") > 0
+
+    eventually(starts, 60)
+    own, others = answered("worker"), answered("process")
+
+    @settings(patient, max_examples=REQUESTS)
+    @given(wanted(len(CONTENTS)))
+    def holds(request: Wanted) -> None:
+        note(repr(request))
+        response = request.send(client)
+        version = int(response.headers["x-data-version"])
+        assert version == (request.as_of or max(CONTENTS))
+        request.check(response, CONTENTS[version])
+
+    holds()
+    assert answered("worker") == own
+    assert answered("process") > others + REQUESTS / 20, "those that read more than one row"
+    client.close()
 
 
 @contextmanager
