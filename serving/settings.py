@@ -172,6 +172,8 @@ class Settings(BaseSettings):
         """The file's paths are absolute by now, so a relative one came from the environment: it starts at the cwd."""
         if "://" in value:
             raise ValueError("wanted a local path; the service does not read object stores")
+        if set(value) & set("*?["):
+            raise ValueError("wanted a path without *, ? and [, which DuckDB takes for a pattern of paths")
         return _absolute(value, Path.cwd())
 
     @field_validator("replica_folder")

@@ -1,23 +1,26 @@
 """All SQL of the service; that of an answer's columns stands in ``columns``.
 
-Values are bound; only names of tables that ``store`` made are put into the text.
+Values are bound; only names of segments that ``segments`` made are put into the text.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
-from serving.contract import PLATFORMS
+import pyarrow as pa
+
+from serving.contract import PARTITION, PLATFORMS, TABLES
 from serving.query.columns import Clock, Column, columns, csv_text, json_text, typed
-from serving.query.plan import Buckets, Piece, Plan
+from serving.query.plan import RAW, Buckets, Piece, Plan
 from serving.replica.segments import product_id
 from serving.request.formats import FORMATS
 from serving.request.parameters import CtrRequest, ProductsRequest
+from serving.state.files import TableFiles, is_partitioned
 from serving.state.snapshot import Snapshot
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -40,20 +43,47 @@ def _name(name: str) -> str:
     """A name that is put into a statement.
 
     Raises:
-        ValueError: it is not one that ``store`` made.
+        ValueError: it is not one that ``segments`` made.
     """
     if not re.fullmatch(r"[a-z0-9_]+", name):
         raise ValueError(f"not a table name: {name!r}")
     return name
 
 
-def attach(path: str, name: str, version: int) -> str:
-    """The statement that makes a Delta table readable under a name, at one version for good."""
-    return f"ATTACH {literal(path)} AS {_name(name)} (TYPE delta, VERSION {int(version)}, PIN_SNAPSHOT)"
+_SQL_TYPES = {
+    pa.date32(): "DATE",
+    pa.string(): "VARCHAR",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.timestamp("us", tz="UTC"): "TIMESTAMPTZ",
+}
+"""What DuckDB calls the types of ``contract.TABLES``."""
+
+
+def stored(table: str, paths: Sequence[str], name: str, values: dict[str, Any]) -> str:
+    """The rows of some data files of a Delta table, with the columns of ``contract.TABLES``: what stands behind ``FROM``.
+
+    Args:
+        table: the table.
+        paths: of the data files; for none of them there are no rows.
+        name: what the paths are bound as.
+        values: gets the paths.
+    """
+    types = {field.name: _SQL_TYPES[field.type] for field in TABLES[table]}
+    if not paths:
+        return f"(SELECT {', '.join(f'NULL::{kind} AS {column}' for column, kind in types.items())} WHERE false)"
+    values[name] = list(paths)
+    selected = ", ".join(f"{column}::{kind} AS {column}" for column, kind in types.items())
+    # A column that was added to the table later is not in its older files.
+    hive = ", ".join(f"{column}: '{types[column]}'" for column in PARTITION)
+    options = (
+        f"hive_partitioning = true, hive_types = {{{hive}}}" if is_partitioned(table) else "hive_partitioning = false"
+    )
+    return f"(SELECT {selected} FROM read_parquet(${name}, union_by_name = true, {options}))"
 
 
 def detach(name: str) -> str:
-    """The statement that ends an ``attach``, if there was one."""
+    """The statement that ends an ``attach_segment``, if there was one."""
     return f"DETACH DATABASE IF EXISTS {_name(name)}"
 
 
@@ -75,23 +105,23 @@ def read_segment(name: str) -> str:
     """
 
 
-def make_segment(source: str, version: int, path: str, name: str, first_day: date, last_day: date) -> list[Query]:
+def make_segment(files: TableFiles, path: str, name: str, first_day: date, last_day: date) -> list[Query]:
     """The statements that write the cells of some days of a rollup into a file, sorted by product, platform, time.
 
     The file has three tables: ``cell`` (numbers only), ``product`` (the names behind the numbers, and a bit for each platform that
     has cells of it), ``segment`` (its own name).
     The statements fail if two products of the span have the same number, or a platform is none of the three.
     """
-    days = {"first": first_day, "last": last_day}
+    days: dict[str, Any] = {"first": first_day, "last": last_day}
+    source = stored(files.table, files.within(first_day, last_day), "files", days)
     cases = " ".join(f"WHEN {literal(platform)} THEN {index}" for index, platform in enumerate(PLATFORMS))
     number = f"(CASE platform {cases} ELSE error('a platform is not known') END)::UTINYINT"
     return [
-        Query(attach(source, "source", version)),
         Query(f"ATTACH {literal(path)} AS made"),
         Query(
             "CREATE TABLE made.product AS SELECT md5_number_lower(product) AS id, product AS name, "
             f"bit_or(1::UTINYINT << {number}) AS platforms "
-            "FROM source WHERE date BETWEEN $first AND $last GROUP BY product ORDER BY id",
+            f"FROM {source} WHERE date BETWEEN $first AND $last GROUP BY product ORDER BY id",
             days,
         ),
         Query(
@@ -102,25 +132,21 @@ def make_segment(source: str, version: int, path: str, name: str, first_day: dat
             "CREATE TABLE made.cell AS SELECT named.id AS product, "
             f"{number} AS platform, "
             "epoch_us(time) // 1000000 AS second, views, purchases "
-            "FROM source JOIN made.product AS named ON named.name = source.product "
+            f"FROM {source} AS source JOIN made.product AS named ON named.name = source.product "
             "WHERE date BETWEEN $first AND $last ORDER BY ALL",
             days,
         ),
         Query("CREATE TABLE made.segment AS SELECT $name AS name", {"name": name}),
         Query("CHECKPOINT made"),
         Query(detach("made")),
-        Query(detach("source")),
     ]
 
 
-def columns_of(name: str) -> str:
-    """The columns of a table: rows of name and type."""
-    return f"SELECT column_name, column_type FROM (DESCRIBE {_name(name)})"
-
-
-def coverage(name: str) -> str:
+def coverage(files: TableFiles) -> Query:
     """The rows of ``coverage`` in the order of ``snapshot.CoverageRow``."""
-    return f"SELECT date, platform, views, epoch_us(last_view), epoch_us(last_purchase) FROM {_name(name)}"
+    values: dict[str, Any] = {}
+    source = stored("coverage", files.all, "files", values)
+    return Query(f"SELECT date, platform, views, epoch_us(last_view), epoch_us(last_purchase) FROM {source}", values)
 
 
 def products(request: ProductsRequest, snapshot: Snapshot) -> Query:
@@ -132,8 +158,9 @@ def products(request: ProductsRequest, snapshot: Snapshot) -> Query:
     if snapshot.knows_products:
         return Query(_products_of_replica(request, snapshot), values)
     own = f" AND platform IN ({_bind('platform', request.platforms, values)})" if request.platforms else ""
+    source = stored("ctr_day", snapshot.tables["ctr_day"].all, "files", values)
     return Query(
-        f"SELECT DISTINCT product FROM {_name(snapshot.tables['ctr_day'])} "
+        f"SELECT DISTINCT product FROM {source} "
         f"WHERE contains(lower(product), lower($search)){own} ORDER BY product LIMIT $limit",
         values,
     )
@@ -321,9 +348,9 @@ def _cells(piece: Piece, number: int, request: CtrRequest, snapshot: Snapshot, v
     if piece.rollup is not None:
         return (
             "SELECT epoch_us(time) // 1000000 AS second, platform, product, views, purchases "
-            f"FROM {_name(snapshot.tables[piece.rollup])} WHERE {where.partitions} AND {where.rows}"
+            f"FROM {where.stored(snapshot.tables[piece.rollup])} WHERE {where.partitions} AND {where.rows}"
         )
-    views, purchases = _name(snapshot.tables["views"]), _name(snapshot.tables["purchases"])
+    views, purchases = (where.stored(snapshot.tables[table]) for table in RAW)
     return f"""
         SELECT epoch_us(time) // 1000000 AS second, platform, product, 1::BIGINT AS views, 0::BIGINT AS purchases
         FROM ({_views_once(views, where)})
@@ -400,12 +427,19 @@ class _Where:
         values[f"{prefix}_to"] = _instant(piece.end)
         values[f"{prefix}_first_day"] = _day(piece.start)
         values[f"{prefix}_last_day"] = _day(piece.end - 1)
+        self._prefix, self._values = prefix, values
+        self._days, self._platforms = (_day(piece.start), _day(piece.end - 1)), request.platforms
         self.partitions = f"date BETWEEN ${prefix}_first_day AND ${prefix}_last_day"
         self.rows = f"time >= ${prefix}_from AND time < ${prefix}_to"
         if request.platforms:
             self.partitions += f" AND platform IN ({_bind('platform', request.platforms, values)})"
         if request.products:
             self.rows += f" AND product IN ({_bind('product', request.products, values)})"
+
+    def stored(self, files: TableFiles) -> str:
+        """The rows of the data files that the conditions on partitions leave: what stands behind ``FROM``."""
+        paths = files.within(*self._days, self._platforms)
+        return stored(files.table, paths, f"{self._prefix}_{files.table}", self._values)
 
 
 def _bind(prefix: str, items: Iterable[str], values: dict[str, Any]) -> str:

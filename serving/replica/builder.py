@@ -20,6 +20,7 @@ from serving.replica.replica import Replica
 from serving.replica.segments import Segment, day_of
 from serving.settings import Settings
 from serving.state.database import open_database
+from serving.state.files import files_of
 
 logger = logging.getLogger(__name__)
 
@@ -115,9 +116,9 @@ class Builder:
         final = self._replica.path(segment)
         half = final.with_suffix(".half")
         half.unlink(missing_ok=True)
-        source = str(Path(self._settings.lake) / segment.rollup)
+        files = files_of(self._settings.lake, segment.rollup, segment.version)
         first, last = day_of(segment.start), day_of(segment.end - 1)
-        for statement in queries.make_segment(source, segment.version, str(half), segment.name, first, last):
+        for statement in queries.make_segment(files, str(half), segment.name, first, last):
             connection.execute(statement.sql, statement.values)
         with half.open("rb") as file:
             os.fsync(file.fileno())

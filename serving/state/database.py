@@ -1,9 +1,8 @@
-"""Opens DuckDB as the service uses it: with the delta extension, and closed to everything but the folders named."""
+"""Opens DuckDB as the service uses it: closed to everything but the folders named."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.resources import files
 
 import duckdb
 
@@ -13,7 +12,7 @@ from serving.query.queries import literal
 def open_database(
     threads: int, memory: int, spill: str, folders: Iterable[str], spill_bytes: int
 ) -> duckdb.DuckDBPyConnection:
-    """A DuckDB in memory with the delta extension from its wheel; it reaches files below ``folders`` and ``spill`` only.
+    """A DuckDB in memory; it reaches files below ``folders`` and ``spill`` only.
 
     Args:
         threads: of all its queries together.
@@ -22,11 +21,9 @@ def open_database(
         folders: what it may read and write besides; no statement can widen that later.
         spill_bytes: most that lies in ``spill``.
     """
-    extension = files("duckdb_extension_delta") / "extensions" / f"v{duckdb.__version__}" / "delta.duckdb_extension"
     connection = duckdb.connect(
         config={"autoinstall_known_extensions": False, "autoload_known_extensions": False, "threads": 1}
     )
-    connection.load_extension(str(extension))
     allowed = ", ".join(literal(folder.rstrip("/") + "/") for folder in (*folders, spill))
     for setting, value in {
         "threads": str(threads),

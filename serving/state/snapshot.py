@@ -11,6 +11,7 @@ from itertools import pairwise
 from serving.contract import PLATFORMS
 from serving.replica.segments import Segment
 from serving.state.cost import NO_SIZES, Sizes
+from serving.state.files import TableFiles
 from serving.state.publications import Publication
 
 DAY = timedelta(days=1)
@@ -50,11 +51,11 @@ class PlatformFacts:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One publication that can be served: its row, the table names in DuckDB, and the facts of each platform."""
+    """One publication that can be served: its row, the data files of its tables, and the facts of each platform."""
 
     publication: Publication
-    tables: dict[str, str]
-    """The name of each table of ``contract.TABLES`` in SQL, pinned at the version that the publication names."""
+    tables: dict[str, TableFiles]
+    """Of each table of ``contract.TABLES``, at the version that the publication names."""
     platforms: dict[str, PlatformFacts]
     """The platforms that ever had data."""
     segments: tuple[Segment, ...] = ()

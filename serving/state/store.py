@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import logging
 import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 
 import duckdb
@@ -19,7 +17,7 @@ from typing_extensions import Self
 from serving.contract import TABLES
 from serving.errors import Broken, Loading, NotReady, PublicationError, PublicationGone, PublicationUnknown
 from serving.load.threads import QUERY, yielding
-from serving.query.queries import attach, columns_of, coverage, detach
+from serving.query.queries import coverage
 from serving.replica.builder import Builder
 from serving.replica.replica import Replica
 from serving.replica.segments import Segment
@@ -27,6 +25,7 @@ from serving.settings import Settings
 from serving.state.cache import AnswerCache
 from serving.state.cost import NO_SIZES, Sizes, sizes_of
 from serving.state.database import open_database
+from serving.state.files import TableFiles, files_of
 from serving.state.history import is_kept, oldest_kept
 from serving.state.publications import Publication, PublicationLog
 from serving.state.snapshot import CoverageRow, Snapshot, platform_facts
@@ -122,7 +121,6 @@ class Store:
             ).result()
         self.own_cursor = self._connection.cursor()
         """For the thread of the event loop, which needs no new one for each request."""
-        self._serial = itertools.count(1)
         self._lock = threading.Lock()
         self._polling = threading.Lock()
         self._current: Loaded | None = None
@@ -244,7 +242,7 @@ class Store:
             self._drop(loaded.snapshot)
 
     def release(self, loaded: Loaded) -> None:
-        """End one lease; the tables of an old publication go with its last one."""
+        """End one lease; the segments of an old publication go with its last one."""
         with self._lock:
             loaded.leases -= 1
             unused = loaded.retired and loaded.leases == 0
@@ -306,27 +304,18 @@ class Store:
         self._report(problem)
 
     def _load(self, publication: Publication) -> Snapshot:
-        """Attach every table at its version and check its columns.
+        """Find the data files of every table at its version, and read what covers them.
 
         Raises:
             PublicationError: a table or the version is not there, or columns are missing.
         """
-        serial = next(self._serial)
-        tables: dict[str, str] = {}
-        cursor = self._connection.cursor()
+        tables = {table: self._files(table, publication) for table in TABLES}
+        query = coverage(tables["coverage"])
         try:
-            for table in TABLES:
-                name = f"p{serial}_{table}"
-                self._attach(cursor, name, table, publication)
-                tables[table] = name
-            rows = [CoverageRow(*row) for row in cursor.execute(coverage(tables["coverage"])).fetchall()]
-        except (PublicationError, duckdb.Error) as error:
-            self._detach(tables)
-            if isinstance(error, PublicationError):
-                raise
+            with self._connection.cursor() as cursor:
+                rows = [CoverageRow(*row) for row in cursor.execute(query.sql, query.values).fetchall()]
+        except duckdb.Error as error:
             raise PublicationError(f"Publication {publication.number}: coverage cannot be read.") from error
-        finally:
-            cursor.close()
         facts = platform_facts(rows, publication.published_at)
         return Snapshot(publication, tables, facts, *self._segments(publication), self._sizes(publication))
 
@@ -337,21 +326,14 @@ class Store:
             logger.warning("publication %d: the sizes of its tables are not known: %s", publication.number, error)
             return NO_SIZES
 
-    def _attach(self, cursor: duckdb.DuckDBPyConnection, name: str, table: str, publication: Publication) -> None:
+    def _files(self, table: str, publication: Publication) -> TableFiles:
         version = publication.versions[table]
-        what = f"Publication {publication.number}: table {table}"
         if version is None:
-            raise PublicationError(f"{what} has no version in it.")
+            raise PublicationError(f"Publication {publication.number}: table {table} has no version in it.")
         try:
-            cursor.execute(attach(str(Path(self.lake) / table), name, version))
-            found = dict(cursor.execute(columns_of(name)).fetchall())
-        except duckdb.Error as error:
-            self._detach({table: name})
-            raise PublicationError(f"{what} cannot be read at version {version}.") from error
-        missing = [column for column in TABLES[table].names if column not in found]
-        if missing:
-            self._detach({table: name})
-            raise PublicationError(f"{what} lacks the columns {', '.join(missing)} at version {version}.")
+            return files_of(self.lake, table, version)
+        except PublicationError as error:
+            raise PublicationError(f"Publication {publication.number}: {error}") from error.__cause__
 
     def _swap(self, loaded: Loaded | None) -> None:
         with self._lock:
@@ -411,18 +393,12 @@ class Store:
         return ReplicaState(len(wanted), len(snapshot.held), self.replica.made_at(snapshot.held), self.builder.seconds)
 
     def _drop(self, snapshot: Snapshot) -> None:
-        """Close the tables and the segments of a publication that nobody reads any more."""
+        """Give back the segments of a publication that nobody reads any more."""
         if self.closed:
             return
-        self._detach(snapshot.tables)
         if self.replica is not None:
             with self._connection.cursor() as cursor:
                 self.replica.release(cursor, snapshot.held)
-
-    def _detach(self, tables: dict[str, str]) -> None:
-        with self._connection.cursor() as cursor:
-            for name in tables.values():
-                cursor.execute(detach(name))
 
     def _report(self, problem: str | None, cause: BaseException | None = None) -> None:
         """Log a problem when it changes; it stays in ``problem`` until it is gone."""

@@ -75,6 +75,7 @@ def test_every_wrong_setting_is_named_at_once(conf):
     [
         ("[serving]\n", "lake: missing: set it in the file or as CTR_LAKE"),
         ('lake = "s3://bucket/lake"\n', "wanted a local path"),
+        ('lake = "/srv/lake*"\n', "wanted a path without *, ? and ["),
         ('lake = "x"\n[serving]\nlake = "y"\n', "serving.lake: lake stands on the top level"),
         ('lake = "x"\nserving = 1\n', "wanted a section [serving]"),
         ("lake = \n", "cannot read the configuration"),

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import duckdb
 import pytest
 
-from serving.query.queries import attach, detach, literal
+from serving.query.queries import attach_segment, detach, literal
 from serving.reply.answers import answer_ctr
 from serving.request.parameters import ctr_from_query
 from serving.settings import Settings
@@ -193,9 +193,9 @@ def test_a_literal_is_one_text_whatever_is_in_it(text):
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a;b", "a'", 'a"', "A", "a-b", "p1.views"])
-def test_only_names_that_the_store_makes_get_into_a_statement(name):
+def test_only_names_that_segments_have_get_into_a_statement(name):
     with pytest.raises(ValueError, match="not a table name"):
-        attach("/lake", name, 1)
+        attach_segment("/replica/x.duckdb", name)
     with pytest.raises(ValueError, match="not a table name"):
         detach(name)
 
@@ -208,6 +208,6 @@ def test_a_product_is_a_value_and_nothing_else(store, product):
 
 
 def test_a_lake_whose_path_has_quotes_and_spaces_is_read(tmp_path: Path, open_store):
-    lake = Lake(tmp_path / "it's a 'lake' é")
+    lake = Lake(tmp_path / "it's a 'lake' é env=prod")
     lake.publish([view("2016-01-01 10:00:00")])
     assert len(rows(ask(open_store(lake), **DETAIL))) == 1
