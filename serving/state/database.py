@@ -30,6 +30,8 @@ def open_database(
         "memory_limit": f"'{memory}B'",
         "TimeZone": "'UTC'",
         "temp_directory": literal(spill),
+        # Files of the lake are read from the system's cache anyway; DuckDB would keep those of every publication beside it.
+        "enable_external_file_cache": "false",
         "max_temp_directory_size": f"'{spill_bytes}B'",
         "allowed_directories": f"[{allowed}]",
         "enable_external_access": "false",
