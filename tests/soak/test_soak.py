@@ -1,7 +1,8 @@
 """32 clients of a service with two workers, while new files arrive and are compacted, and old data is deleted.
 
-Short here; ``make test-soak`` takes ten minutes. Memory is the sum of the proportional set sizes (PSS) of all processes of the
-service, so that pages which the workers share count once.
+Short here; ``make test-soak`` takes ten minutes. Memory is what all processes of the service have written, pages that they share
+counted once (``Pss_Anon``). Pages of libraries are left out: the jobs map the same ones, so that the service's part of them rises
+whenever a job ends. The cache of answers is so small that it is full before memory is first compared: filling it is no growth.
 """
 
 from __future__ import annotations
@@ -33,7 +34,6 @@ _LONG_MINUTES = 3
 """From so many on, the memory after the start is compared with that at the end."""
 
 _MAY_GROW = 1.15
-_MAY_GROW_BYTES = 60 << 20
 
 
 @pytest.fixture
@@ -58,6 +58,7 @@ def service(grown: GrowingLake, tmp_path: Path) -> Iterator[tuple[subprocess.Pop
         "CTR_STREAM_ROWS": "50",
         "CTR_STREAMS": "64",
         "CTR_QUEUE_SECONDS": "30",
+        "CTR_CACHE_BYTES": "4m",
     }
     log = tmp_path / "service.log"
     with log.open("wb") as out:
@@ -85,16 +86,16 @@ def _is_ready(address: str) -> bool:
 
 
 def _memory(parent: int) -> int:
-    """Bytes of a process and its children, shared pages divided among those that share them."""
+    """Bytes that a process and its children have written, shared pages divided among those that share them."""
     children = [pid for file in Path(f"/proc/{parent}/task").glob("*/children") for pid in file.read_text().split()]
-    return sum(_pss(pid) for pid in (str(parent), *children))
+    return sum(_written(pid) for pid in (str(parent), *children))
 
 
-def _pss(pid: str) -> int:
+def _written(pid: str) -> int:
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
+        if line.startswith("Pss_Anon:"):
             return int(line.split()[1]) << 10
-    raise AssertionError(f"no Pss of {pid}")
+    raise AssertionError(f"no Pss_Anon of {pid}")
 
 
 def test_answers_are_those_of_one_publication_each_while_jobs_run_and_memory_stays_flat(grown, service):
@@ -142,4 +143,4 @@ def test_answers_are_those_of_one_publication_each_while_jobs_run_and_memory_sta
     for kind in (*streams, "json, whole", "asOf", "changes", "304", "aborted"):
         assert kind in asked
     if MINUTES >= _LONG_MINUTES:
-        assert late <= max(early * _MAY_GROW, early + _MAY_GROW_BYTES)
+        assert late <= early * _MAY_GROW
