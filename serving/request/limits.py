@@ -34,6 +34,9 @@ def check_size(request: CtrRequest, settings: Settings, sizes: Sizes = NO_SIZES)
     Raises:
         InvalidRequest: with every limit that is passed.
     """
+    fits = request.end - request.start <= settings.range_days * _DAY and _count(request) <= settings.buckets
+    if fits and len(request.products) <= settings.filter_products:
+        return
     faults = Faults()
     nearest = replace(
         request,
