@@ -38,6 +38,16 @@ MIXED = Wanted(
 """Hours from the replica, half a minute from Delta: chance alone gives no such request in some runs of two hundred."""
 
 
+def checked(request: Wanted, client: httpx.Client) -> httpx.Response:
+    """The answer, which is digit for digit what the publication asked for, or else the newest of ``CONTENTS``, gives."""
+    note(repr(request))
+    response = request.send(client)
+    version = int(response.headers["x-data-version"])
+    assert version == (request.as_of or max(CONTENTS))
+    request.check(response, CONTENTS[version])
+    return response
+
+
 @pytest.mark.parametrize("replica", [True, False], ids=["replica", "delta"])
 def test_any_request_is_answered_as_the_plain_computation_does(lake, serve, tmp_path, replica):
     for content in CONTENTS.values():
@@ -51,11 +61,7 @@ def test_any_request_is_answered_as_the_plain_computation_does(lake, serve, tmp_
     @given(wanted(len(CONTENTS)))
     @example(MIXED)
     def holds(request: Wanted) -> None:
-        note(repr(request))
-        response = request.send(client)
-        version = int(response.headers["x-data-version"])
-        assert version == (request.as_of or max(CONTENTS))
-        request.check(response, CONTENTS[version])
+        response = checked(request, client)
         if response.status_code == 200:
             seen[source(response)] += 1
             again = request.send(client, response.headers["etag"])
@@ -88,11 +94,7 @@ def test_any_request_is_answered_so_by_the_heavy_process_too(lake, process, repl
     @settings(patient, max_examples=REQUESTS)
     @given(wanted(len(CONTENTS)))
     def holds(request: Wanted) -> None:
-        note(repr(request))
-        response = request.send(client)
-        version = int(response.headers["x-data-version"])
-        assert version == (request.as_of or max(CONTENTS))
-        request.check(response, CONTENTS[version])
+        checked(request, client)
 
     holds()
     assert answered("worker") == own
