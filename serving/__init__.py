@@ -4,9 +4,9 @@ The path of a request, package by package:
 
 1. ``request``: ``parameters`` turns the query or the body into one ``CtrRequest``, or lists every fault.
 2. ``state``: ``store`` lends the newest publication (``publications``): all tables at the versions it names, and a cursor.
-3. ``query``: ``plan`` splits the range into pieces, each read from the coarsest table that is exact for it; ``queries`` makes one
-   SQL statement of them, which yields the rows in order, as text where the format is text. Few cells of the local copy
-   (``replica``) take a shorter way, ``small``.
+3. ``query``: ``plan`` splits the range into pieces, each read from the coarsest table that is exact for it; ``cells`` has the
+   SQL of each, ``queries`` makes one statement of them, which yields the rows in order, as text where the format is text. Few
+   cells of the local copy (``replica``) take a shorter way, ``small``.
 4. ``reply``: ``answers`` walks this path, ``catalog`` answers all else. ``encode`` sends small answers in one piece, large ones as
    a stream of constant memory, which ``parts`` reads some buckets at a time; ``transfer`` compresses; ``problems`` tells errors.
 

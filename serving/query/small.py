@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo
 import duckdb
 
 from serving.contract import GRAINS, PLATFORMS
+from serving.query.cells import cells_of_products
 from serving.query.plan import Buckets, Plan
-from serving.query.queries import cells
 from serving.request.parameters import CtrRequest
 from serving.request.times import to_local
 
@@ -70,7 +70,7 @@ def rows(cursor: duckdb.DuckDBPyConnection, request: CtrRequest, plan: Plan, num
     """
     if not numbers:
         return []
-    query = cells(plan.pieces, request.platforms, numbers)
+    query = cells_of_products(plan.pieces, request.platforms, numbers)
     bucket_of = _bucket_of(plan.buckets)
     counts: dict[tuple[int, int, str], list[int]] = {}
     for second, platform, product, views, purchases in cursor.execute(query.sql, query.values).fetchall():

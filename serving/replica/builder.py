@@ -15,7 +15,7 @@ from time import perf_counter
 import duckdb
 
 from serving.load.threads import HEAVY, lower_priority
-from serving.query import queries
+from serving.query import segment_queries
 from serving.replica.replica import Replica
 from serving.replica.segments import Segment, day_of
 from serving.settings import Settings
@@ -118,7 +118,7 @@ class Builder:
         half.unlink(missing_ok=True)
         files = files_of(self._settings.lake, segment.rollup, segment.version)
         first, last = day_of(segment.start), day_of(segment.end - 1)
-        for statement in queries.make_segment(files, str(half), segment.name, first, last):
+        for statement in segment_queries.make_segment(files, str(half), segment.name, first, last):
             connection.execute(statement.sql, statement.values)
         with half.open("rb") as file:
             os.fsync(file.fileno())

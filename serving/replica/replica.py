@@ -16,7 +16,7 @@ from pathlib import Path
 
 import duckdb
 
-from serving.query import queries
+from serving.query import segment_queries
 from serving.replica.segments import Segment, product_id, segments_of
 from serving.settings import Settings
 from serving.state.publications import Publication
@@ -107,7 +107,7 @@ class Replica:
                 self._users[segment.name] -= 1
                 if not self._users[segment.name]:
                     del self._users[segment.name]
-                    cursor.execute(queries.detach(segment.name))
+                    cursor.execute(segment_queries.detach(segment.name))
 
     def suspects(self, segments: Collection[Segment], error: BaseException) -> frozenset[Segment]:
         """Those of the segments a read of which may have failed with this error; none if it was something else."""
@@ -133,10 +133,10 @@ class Replica:
         if self._users[segment.name] or not self.path(segment).exists():
             return False  # a suspect that an older publication still holds stays out until it is given back
         try:
-            cursor.execute(queries.attach_segment(str(self.path(segment)), segment.name))
-            found = cursor.execute(queries.name_in_segment(segment.name)).fetchall()
+            cursor.execute(segment_queries.attach_segment(str(self.path(segment)), segment.name))
+            found = cursor.execute(segment_queries.name_in_segment(segment.name)).fetchall()
             if segment.name in self._suspects:
-                cursor.execute(queries.read_segment(segment.name)).fetchall()
+                cursor.execute(segment_queries.read_segment(segment.name)).fetchall()
         except duckdb.Error as error:
             found, reason = [], error
         else:
@@ -144,11 +144,11 @@ class Replica:
         self._suspects.discard(segment.name)
         if found == [(segment.name,)]:
             if segment.rollup == "ctr_day":
-                for number, name in cursor.execute(queries.products_of_segment(segment.name)).fetchall():
+                for number, name in cursor.execute(segment_queries.products_of_segment(segment.name)).fetchall():
                     if self._names.setdefault(number, name) != name:
                         self._names[number] = None
             return True
-        cursor.execute(queries.detach(segment.name))
+        cursor.execute(segment_queries.detach(segment.name))
         if self.path(segment).exists():
             self.discard(segment, reason)
         return False

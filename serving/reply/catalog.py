@@ -14,8 +14,9 @@ from starlette.responses import Response
 from serving import VERSION
 from serving.contract import PLATFORMS
 from serving.load.workload import UNLIMITED, Budget
+from serving.query.catalog_queries import products
 from serving.query.failures import is_out_of_memory, tell
-from serving.query.queries import Query, products
+from serving.query.statements import Query
 from serving.reply.headers import iso, matches, set_watermark, state_headers
 from serving.request.parameters import ProductsRequest
 from serving.state.cache import Answer

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import duckdb
 
-from serving.query.queries import literal
+from serving.query.statements import literal
 
 
 def open_database(

@@ -17,7 +17,7 @@ from typing_extensions import Self
 from serving.contract import TABLES
 from serving.errors import Broken, Loading, NotReady, PublicationError, PublicationGone, PublicationUnknown
 from serving.load.threads import QUERY, yielding
-from serving.query.queries import coverage
+from serving.query.catalog_queries import coverage
 from serving.replica.builder import Builder
 from serving.replica.replica import Replica
 from serving.replica.segments import Segment

@@ -15,7 +15,7 @@ import httpx
 from serving.keys import make_key, write_keys
 from serving.main import create_app
 from serving.observe import _forget_dead
-from serving.query.queries import products
+from serving.query.catalog_queries import products
 from serving.replica.builder import Builder
 from serving.settings import ROOT, Settings
 from serving.state.store import Store

@@ -135,7 +135,7 @@ def slow(monkeypatch):
     """Makes every query of ``/v1/ctr`` endless until it is told to stop."""
 
     def make(request, plan, snapshot, *rest):
-        from serving.query.queries import Query
+        from serving.query.statements import Query
 
         return Query(ENDLESS.replace("count(*)", "count(*)::VARCHAR AS text"))
 

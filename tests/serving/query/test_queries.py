@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 import duckdb
 import pytest
 
-from serving.query.queries import attach_segment, detach, literal
+from serving.query.segment_queries import attach_segment, detach
+from serving.query.statements import literal
 from serving.reply.answers import answer_ctr
 from serving.request.parameters import ctr_from_query
 from serving.settings import Settings

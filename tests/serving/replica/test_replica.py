@@ -246,7 +246,7 @@ def test_a_folder_that_cannot_be_written_leaves_delta_answering(lake, open_store
 def test_a_product_whose_number_another_has_gets_no_rows_of_it(lake, open_replica, monkeypatch):
     lake.publish(VIEWS)
     store = open_replica(lake)
-    monkeypatch.setattr("serving.query.queries.product_id", lambda name: product_id("a"))
+    monkeypatch.setattr("serving.query.cells.product_id", lambda name: product_id("a"))
     monkeypatch.setattr("serving.replica.replica.product_id", lambda name: product_id("a"))
     asked = CtrRequest(DAY.start, DAY.end, 60, products=("stranger",))
     assert rows_of(store, asked) == ("replica", "")

@@ -13,7 +13,7 @@ from deltalake import DeltaTable
 
 from serving.contract import TABLES
 from serving.errors import NotReady
-from serving.query.queries import stored
+from serving.query.statements import stored
 from serving.state.store import Store
 from tests.serving.lake import Lake, view
 
