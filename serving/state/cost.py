@@ -7,21 +7,15 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from itertools import accumulate
 from math import inf
-from pathlib import Path
-
-import pyarrow as pa
-from deltalake import DeltaTable
 
 from serving.contract import GRAINS, PLATFORMS
 from serving.query.plan import RAW, Piece, Plan
 from serving.replica.segments import day_of
 from serving.request.parameters import CtrRequest
+from serving.state.files import TableFiles
 
 COUNTED = (*GRAINS, *RAW)
 """The tables that answers are read from."""
-
-_BYTES_A_ROW = 8
-"""For data files whose log does not say how many rows they have."""
 
 _RAW_WEIGHT = 4
 """A view is looked at twice and its copies are put side by side: that takes so many times what a cell of a rollup takes."""
@@ -54,24 +48,13 @@ class Sizes:
 NO_SIZES = Sizes({}, exact=False)
 
 
-def sizes_of(lake: str, versions: Mapping[str, int | None]) -> Sizes:
-    """The sizes of the tables at their versions. Reads the logs only.
-
-    Raises:
-        Exception: whatever ``deltalake`` raises on a table that it cannot read at that version.
-    """
+def sizes_of(tables: Mapping[str, TableFiles]) -> Sizes:
+    """The sizes of the tables of a publication, by what the logs say of their data files."""
     rows: dict[tuple[str, str], dict[date, int]] = {}
-    exact = True
     for table in COUNTED:
-        actions = pa.table(DeltaTable(str(Path(lake) / table), version=versions[table]).get_add_actions(flatten=True))
-        if actions.num_rows == 0:  # then there are no columns either
-            continue
-        names = ("partition.date", "partition.platform", "num_records", "size_bytes")
-        for day, platform, records, size in zip(*(actions[name].to_pylist() for name in names), strict=True):
-            exact = exact and records is not None
-            days = rows.setdefault((table, platform), {})
-            days[day] = days.get(day, 0) + (records if records is not None else size // _BYTES_A_ROW)
-    return Sizes(rows, exact)
+        for (day, platform), count in tables[table].rows.items():
+            rows.setdefault((table, platform), {})[day] = count
+    return Sizes(rows, all(tables[table].counted for table in COUNTED))
 
 
 def cost(request: CtrRequest, plan: Plan, sizes: Sizes) -> int:

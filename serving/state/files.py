@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
@@ -22,6 +22,9 @@ from serving.errors import PublicationError
 _READER_VERSION = 1
 """What a table may want of its readers: its rows are those of its data files, no more and no less (``docs/lake.md``)."""
 
+_BYTES_A_ROW = 8
+"""For data files whose log does not say how many rows they have."""
+
 
 @dataclass(frozen=True)
 class TableFiles:
@@ -31,6 +34,10 @@ class TableFiles:
     root: str
     names: Mapping[tuple[date, str] | None, tuple[str, ...]]
     """By date and platform, in this order; ``None`` stands for both where the table has no partitions."""
+    rows: Mapping[tuple[date, str], int] = field(default_factory=dict)
+    """How many rows they have together, where the table has partitions."""
+    counted: bool = True
+    """Whether the log says so of each of them; else some rows are guessed from bytes."""
 
     @property
     def all(self) -> list[str]:
@@ -60,7 +67,7 @@ def files_of(lake: str, table: str, version: int) -> TableFiles:
     try:
         delta = DeltaTable(root, version=version)
         reader = delta.protocol().min_reader_version
-        found = {field.name for field in delta.schema().fields}
+        columns = {column.name for column in delta.schema().fields}
         actions = pa.table(delta.get_add_actions(flatten=True))
     except Exception as error:  # deltalake has no class for all of this
         raise PublicationError(f"table {table} cannot be read at version {version}.") from error
@@ -68,28 +75,27 @@ def files_of(lake: str, table: str, version: int) -> TableFiles:
         raise PublicationError(
             f"table {table} wants reader version {reader} at version {version}; the service reads {_READER_VERSION}."
         )
-    missing = [column for column in TABLES[table].names if column not in found]
+    missing = [column for column in TABLES[table].names if column not in columns]
     if missing:
         raise PublicationError(f"table {table} lacks the columns {', '.join(missing)} at version {version}.")
-    return TableFiles(table, root, _by_partition(table, version, actions))
+    if actions.num_rows == 0:  # then there are no columns either
+        return TableFiles(table, root, {})
+    # Publications have most of their files in common.
+    names = [sys.intern(name) for name in actions["path"].to_pylist()]
+    if not is_partitioned(table):
+        return TableFiles(table, root, {None: tuple(sorted(names))})
+    found: dict[tuple[date, str], list[str]] = {}
+    rows: dict[tuple[date, str], int] = {}
+    told = ("num_records", "size_bytes", *(f"partition.{column}" for column in PARTITION))
+    for name, records, size, day, platform in zip(names, *(actions[one].to_pylist() for one in told), strict=True):
+        if not name.startswith(f"date={day}/platform={platform}/"):
+            raise PublicationError(f"table {table} has a data file outside its partition at version {version}.")
+        found.setdefault((day, platform), []).append(name)
+        rows[day, platform] = rows.get((day, platform), 0) + (size // _BYTES_A_ROW if records is None else records)
+    in_order: dict[tuple[date, str] | None, tuple[str, ...]] = {key: tuple(sorted(found[key])) for key in sorted(found)}
+    return TableFiles(table, root, in_order, rows, actions["num_records"].null_count == 0)
 
 
 def is_partitioned(table: str) -> bool:
     """Whether a table has partitions, whose values stand in the paths of its data files alone."""
     return table != "coverage"
-
-
-def _by_partition(table: str, version: int, actions: pa.Table) -> dict[tuple[date, str] | None, tuple[str, ...]]:
-    if actions.num_rows == 0:  # then there are no columns either
-        return {}
-    # Publications have most of their files in common.
-    names = [sys.intern(name) for name in actions["path"].to_pylist()]
-    if not is_partitioned(table):
-        return {None: tuple(sorted(names))}
-    found: dict[tuple[date, str], list[str]] = {}
-    columns = (actions[f"partition.{column}"].to_pylist() for column in PARTITION)
-    for name, day, platform in zip(names, *columns, strict=True):
-        if not name.startswith(f"date={day}/platform={platform}/"):
-            raise PublicationError(f"table {table} has a data file outside its partition at version {version}.")
-        found.setdefault((day, platform), []).append(name)
-    return {key: tuple(sorted(found[key])) for key in sorted(found)}

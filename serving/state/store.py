@@ -23,7 +23,7 @@ from serving.replica.replica import Replica
 from serving.replica.segments import Segment
 from serving.settings import Settings
 from serving.state.cache import AnswerCache
-from serving.state.cost import NO_SIZES, Sizes, sizes_of
+from serving.state.cost import sizes_of
 from serving.state.database import open_database
 from serving.state.files import TableFiles, files_of
 from serving.state.history import is_kept, oldest_kept
@@ -317,14 +317,7 @@ class Store:
         except duckdb.Error as error:
             raise PublicationError(f"Publication {publication.number}: coverage cannot be read.") from error
         facts = platform_facts(rows, publication.published_at)
-        return Snapshot(publication, tables, facts, *self._segments(publication), self._sizes(publication))
-
-    def _sizes(self, publication: Publication) -> Sizes:
-        try:
-            return sizes_of(self.lake, publication.versions)
-        except Exception as error:  # deltalake has no class of its own; without sizes every request counts as light
-            logger.warning("publication %d: the sizes of its tables are not known: %s", publication.number, error)
-            return NO_SIZES
+        return Snapshot(publication, tables, facts, *self._segments(publication), sizes_of(tables))
 
     def _files(self, table: str, publication: Publication) -> TableFiles:
         version = publication.versions[table]

@@ -10,7 +10,8 @@ from deltalake import DeltaTable
 
 from serving.reply.answers import cost_of
 from serving.request.parameters import CtrRequest
-from serving.state.cost import NO_SIZES, Sizes, sizes_of
+from serving.state.cost import COUNTED, NO_SIZES, Sizes, sizes_of
+from serving.state.files import files_of
 from tests.serving.lake import purchase, view
 from tests.serving.replica.test_replica import open_replica, second
 
@@ -35,20 +36,24 @@ def rows(lake):
     return lake
 
 
+def sizes(lake) -> Sizes:
+    return sizes_of({table: files_of(str(lake.path), table, lake.versions[table]) for table in COUNTED})
+
+
 def test_rows_are_summed_over_the_days_and_platforms_asked_for(rows):
-    sizes = sizes_of(str(rows.path), rows.versions)
+    found = sizes(rows)
     one, last = date(2016, 2, 1), date(2016, 2, 3)
-    assert sizes.rows("views", ("iOS", "Android", "MobileWeb"), one, last) == 19
-    assert sizes.rows("views", ("Android",), one, last) == 9
-    assert sizes.rows("ctr_hour", ("iOS",), one, one) == 4
-    assert sizes.rows("ctr_day", ("iOS",), date(2015, 1, 1), date(2016, 1, 31)) == 0
-    assert sizes.rows("purchases", ("iOS",), date(2016, 2, 2), date(2017, 1, 1)) == 1
+    assert found.rows("views", ("iOS", "Android", "MobileWeb"), one, last) == 19
+    assert found.rows("views", ("Android",), one, last) == 9
+    assert found.rows("ctr_hour", ("iOS",), one, one) == 4
+    assert found.rows("ctr_day", ("iOS",), date(2015, 1, 1), date(2016, 1, 31)) == 0
+    assert found.rows("purchases", ("iOS",), date(2016, 2, 2), date(2017, 1, 1)) == 1
     assert NO_SIZES.rows("views", ("iOS",), one, last) == 0
 
 
 def test_the_most_rows_are_known_only_where_every_file_says_how_many_it_has(rows, monkeypatch):
     day = date(2016, 2, 1)
-    assert sizes_of(str(rows.path), rows.versions).most_rows("ctr_hour", ("iOS",), day, day) == 4
+    assert sizes(rows).most_rows("ctr_hour", ("iOS",), day, day) == 4
     assert NO_SIZES.most_rows("ctr_hour", ("iOS",), day, day) == inf
     real = DeltaTable.get_add_actions
 
@@ -57,15 +62,15 @@ def test_the_most_rows_are_known_only_where_every_file_says_how_many_it_has(rows
         place = actions.column_names.index("num_records")
         return actions.set_column(place, "num_records", pa.nulls(actions.num_rows, pa.int64()))
 
-    monkeypatch.setattr("serving.state.cost.DeltaTable.get_add_actions", silent)
-    guessed = sizes_of(str(rows.path), rows.versions)
+    monkeypatch.setattr("serving.state.files.DeltaTable.get_add_actions", silent)
+    guessed = sizes(rows)
     assert guessed.rows("ctr_hour", ("iOS",), day, day) > 4
     assert guessed.most_rows("ctr_hour", ("iOS",), day, day) == inf
 
 
 def test_rows_of_days_with_gaps_are_summed():
-    sizes = Sizes({("views", "iOS"): {date(2016, 1, 9): 5, date(2016, 1, 1): 7}})
-    assert [sizes.rows("views", ("iOS",), date(2016, 1, day), date(2016, 1, 9)) for day in (1, 2, 9)] == [12, 5, 5]
+    found = Sizes({("views", "iOS"): {date(2016, 1, 9): 5, date(2016, 1, 1): 7}})
+    assert [found.rows("views", ("iOS",), date(2016, 1, day), date(2016, 1, 9)) for day in (1, 2, 9)] == [12, 5, 5]
 
 
 def test_the_cost_from_delta_is_that_of_the_tables_read(rows, open_store):
@@ -96,19 +101,9 @@ def test_tables_without_rows_cost_nothing(lake, open_store):
     lake.publish([view("2016-02-01 10:00:00")])
     lake.write("purchases", [])
     lake.announce()
-    assert sizes_of(str(lake.path), lake.versions).rows("purchases", ("iOS",), date(2016, 1, 1), date(2017, 1, 1)) == 0
+    assert sizes(lake).rows("purchases", ("iOS",), date(2016, 1, 1), date(2017, 1, 1)) == 0
     assert cost_of(open_store(lake), replace(DAYS, start=DAYS.start + 1)) == 4
 
 
 def test_without_a_publication_nothing_costs_anything(lake, open_store):
     assert cost_of(open_store(lake), DAYS) == 0
-
-
-def test_a_lake_whose_sizes_cannot_be_told_is_served(rows, open_store, monkeypatch, caplog):
-    def failing(*_):
-        raise OSError("no log")
-
-    monkeypatch.setattr("serving.state.store.sizes_of", failing)
-    store = open_store(rows)
-    assert cost_of(store, DAYS) == 0
-    assert "the sizes of its tables are not known: no log" in caplog.text
