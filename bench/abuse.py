@@ -25,9 +25,9 @@ from urllib.parse import urlencode
 import duckdb
 from deltalake import DeltaTable, write_deltalake
 
-from bench.document import facts, given, put_section, ratio, table, verdict
+from bench.document import add_places, facts, given, put_section, ratio, table, verdict
 from bench.errors import BenchError
-from bench.machine import ROOT, code, load, machine, versions
+from bench.machine import code, load, machine, versions
 from bench.serving import abuse
 from bench.serving.lake import LAST_DAY, Size, make_lake, product_name, publish
 from bench.serving.outside import Server, running
@@ -287,8 +287,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seconds", type=int, default=8, metavar="N", help="seconds of each measurement (default %(default)s)")
     add("--only", default="", metavar="TEXT", help="only kinds of abuse with this in their name")
     add("--port", type=int, default=18_700, metavar="N", help="port of the service (default %(default)s)")
-    add("--cache", type=Path, default=ROOT / ".cache" / "bench", metavar="FOLDER", help="where the lake is kept")
-    add("--docs", type=Path, default=ROOT / "docs" / "benchmarks.md", metavar="FILE", help="where the result goes")
+    add_places(parser)
     return parser
 
 

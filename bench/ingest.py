@@ -19,9 +19,9 @@ from datetime import date
 from pathlib import Path
 
 from bench import cores, history, idle, race, sizes, stages
-from bench.document import facts, given, put_section
+from bench.document import add_places, facts, given, put_section
 from bench.errors import BenchError
-from bench.machine import ROOT, code, load, machine, versions
+from bench.machine import code, load, machine, versions
 from bench.setting import Setting, say
 from jobs.config import parse_bytes
 
@@ -88,8 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--peers", type=_peers, default=tuple(race.PEERS), metavar="A,B", help=f"of {', '.join(race.PEERS)}")
     add("--sizes", type=_sizes, default=("1g", "10g"), metavar="A,B", help="days of mode sizes (default 1g,10g)")
     add("--days", type=_days, default=(1, 30, 365), metavar="A,B", help="days of mode history (default 1,30,365)")
-    add("--cache", type=Path, default=ROOT / ".cache" / "bench", metavar="FOLDER", help="where samples are kept")
-    add("--docs", type=Path, default=ROOT / "docs" / "benchmarks.md", metavar="FILE", help="where the result goes")
+    add_places(parser)
     return parser
 
 

@@ -13,9 +13,9 @@ import sys
 from datetime import date
 from pathlib import Path
 
-from bench.document import facts, given, put_section
+from bench.document import add_places, facts, given, put_section
 from bench.errors import BenchError
-from bench.machine import ROOT, code, load, machine, versions
+from bench.machine import code, load, machine, versions
 from bench.serving import postgres
 from bench.serving.inside import beside_peers, build, growth
 from bench.serving.lake import Size, make_lake
@@ -117,8 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seconds", type=int, default=10, metavar="N", help="seconds of load on each server (default %(default)s)")
     add("--connections", type=int, default=8, metavar="N", help="clients at once (default %(default)s)")
     add("--port", type=int, default=18_600, metavar="N", help="first of the ports for servers (default %(default)s)")
-    add("--cache", type=Path, default=ROOT / ".cache" / "bench", metavar="FOLDER", help="where lakes are kept")
-    add("--docs", type=Path, default=ROOT / "docs" / "benchmarks.md", metavar="FILE", help="where the result goes")
+    add_places(parser)
     return parser
 
 
