@@ -110,16 +110,7 @@ def test_a_long_answer_is_streamed_whole_in_order_and_without_a_length(long_answ
     assert products == sorted(products)
 
 
-def test_an_answer_whose_source_fails_in_mid_stream_is_cut_and_not_ended(long_answer, monkeypatch, caplog):
-    real, calls = text_of, []
-
-    def failing(column: pa.Array) -> bytes:
-        calls.append(column)
-        if len(calls) == 3:
-            raise RuntimeError("disk on fire")
-        return real(column)
-
-    monkeypatch.setattr(encode, "text_of", failing)
+def test_an_answer_whose_source_fails_in_mid_stream_is_cut_and_not_ended(long_answer, failing_source, caplog):
     with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
         long_answer.get("/v1/ctr", params=RANGE)
     assert "disk on fire" in caplog.text

@@ -8,8 +8,6 @@ import pytest
 import zstandard
 
 from serving.errors import NotAcceptable
-from serving.reply import encode
-from serving.reply.encode import text_of
 from serving.reply.transfer import choose_coding
 from tests.serving.conftest import eventually
 from tests.serving.lake import view
@@ -107,16 +105,7 @@ def test_each_piece_of_a_compressed_stream_can_be_read_when_it_comes(client, cod
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd", "identity"])
-def test_a_compressed_answer_whose_source_fails_is_cut(client, monkeypatch, coding):
-    real, calls = text_of, []
-
-    def failing(column):
-        calls.append(column)
-        if len(calls) == 3:
-            raise RuntimeError("disk on fire")
-        return real(column)
-
-    monkeypatch.setattr(encode, "text_of", failing)
+def test_a_compressed_answer_whose_source_fails_is_cut(client, failing_source, coding):
     with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
         raw(client, coding)
     eventually(lambda: client.store._current.leases == 0)
