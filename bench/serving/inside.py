@@ -20,7 +20,7 @@ from bench.serving import postgres
 from bench.serving.lake import Size
 from bench.serving.requests import BY_DAY, BY_HOUR, CASE, WITHOUT_FILTERS, kinds
 from bench.setting import say
-from serving.reply.answers import answer_ctr
+from serving.reply.answers import answer_at_once, answer_ctr
 from serving.reply.encode import Stream
 from serving.request.parameters import CtrRequest
 from serving.settings import Settings
@@ -29,6 +29,7 @@ from serving.state.store import Store
 Answer = Callable[[CtrRequest], list[bytes]]
 """Answers a request in the pieces that would be sent."""
 
+_JSON_ROWS = Settings.model_fields["json_rows"].default
 _STREAM_ROWS = Settings.model_fields["stream_rows"].default
 
 _SEED = 5
@@ -128,7 +129,9 @@ def _timed(answer: Answer, requests: list[CtrRequest]) -> list[float]:
 
 def _answers(store: Store) -> Answer:
     def answer(request: CtrRequest) -> list[bytes]:
-        response = answer_ctr(store, request, None, _STREAM_ROWS)
+        # As the service does: what takes less than handing it to a thread is answered at once.
+        response = answer_at_once(store, request, None, _JSON_ROWS)
+        response = response or answer_ctr(store, request, None, _STREAM_ROWS)
         if not isinstance(response, Stream):
             return [bytes(response.body)]
         try:
