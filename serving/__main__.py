@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from serving.keys import read_keys
 from serving.load.connections import BoundedProtocol
 from serving.load.heavy import SOCKET
 from serving.load.heavy_keeper import HeavyKeeper
+from serving.load.sharing import SHARES, Door, make_shares
 from serving.logs import log_config
 from serving.observe import MULTIPROCESS
 from serving.settings import Settings, load_settings, override
@@ -54,12 +55,15 @@ def main(arguments: list[str] | None = None) -> int:
     }
     # When it has ended on a signal, uvicorn raises it once more: for what is to be cleaned up, by the block's end.
     signal.signal(signal.SIGTERM, _end)
-    with suppress(KeyboardInterrupt), HeavyKeeper() if settings.heavy_process else nullcontext() as heavy:
-        if heavy is not None:
-            os.environ[SOCKET] = heavy.address
+    with ExitStack() as stack:
+        stack.enter_context(suppress(KeyboardInterrupt))
+        if settings.heavy_process:
+            os.environ[SOCKET] = stack.enter_context(HeavyKeeper()).address
         if settings.workers > 1:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ctr-workers-", ignore_cleanup_errors=True))
             # The library looks for it when a worker imports it.
-            os.environ.setdefault(MULTIPROCESS, tempfile.mkdtemp(prefix="ctr-metrics-"))
+            os.environ.setdefault(MULTIPROCESS, folder)
+            os.environ[SHARES] = make_shares(Path(folder), settings.workers)
         serve(uvicorn.Config("serving.main:worker_app", factory=True, workers=settings.workers, **options))
     return 0
 
@@ -77,7 +81,7 @@ def _end(*_: object) -> None:
     sys.exit(0)
 
 
-def open_door(config: uvicorn.Config) -> socket.socket:
+def open_door(config: uvicorn.Config) -> Door:
     """The socket of the service, which takes connections one at a time.
 
     asyncio accepts as many waiting connections at once as it asked the system to let wait. So those who already have a connection
@@ -98,12 +102,12 @@ def _let_wait(shared: socket.socket, waiting: int) -> None:
             time.sleep(_LET_WAIT_SECONDS)
 
 
-def listener(config: uvicorn.Config) -> socket.socket:
+def listener(config: uvicorn.Config) -> Door:
     """The bound socket. Its connections send at once: else head and body of an answer lie 40 ms apart.
 
     asyncio sees to that only for sockets that it made itself; Linux hands the option on to what the socket accepts.
     """
-    shared = config.bind_socket()
+    shared = Door(fileno=config.bind_socket().detach())
     shared.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return shared
 

@@ -1,1 +1,1 @@
-"""How the service bears load: queues, time limits, threads, slow clients, and the process for heavy requests."""
+"""How the service bears load: queues, time limits, threads, slow clients, workers' shares, and the process for heavy requests."""

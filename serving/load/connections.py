@@ -18,6 +18,7 @@ from h11._connection import DEFAULT_MAX_INCOMPLETE_EVENT_SIZE
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from serving.errors import HeadTooLarge, HeadTooSlow, MalformedRequest, ServiceError
+from serving.load.sharing import own_share
 from serving.reply.problems import PROBLEM, document, new_request_id
 from serving.settings import Settings
 
@@ -56,6 +57,7 @@ class BoundedProtocol(H11Protocol):
         self._stall_timer: asyncio.TimerHandle | None = None
         self.idle_since = monotonic()
         self._expect_head()
+        _tell(len(self.connections))
         if len(self.connections) > self._limits.connections:
             self._make_room()
 
@@ -64,6 +66,7 @@ class BoundedProtocol(H11Protocol):
         self._cancel_head()
         self._cancel_stall()
         super().connection_lost(exc)
+        _tell(len(self.connections))
 
     def data_received(self, data: bytes) -> None:
         """Read; a head that has begun has to end in time."""
@@ -163,3 +166,10 @@ class BoundedProtocol(H11Protocol):
             for event in events:
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
+
+
+def _tell(count: int) -> None:
+    """Let other workers know how many connections this one has."""
+    share = own_share()
+    if share is not None:
+        share.connections = count
