@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections import defaultdict
@@ -35,6 +36,7 @@ def run(setting: Setting) -> str:
             for days, lake in lakes.items():
                 copy = scratch / "night"
                 shutil.copytree(lake, copy)
+                os.sync()  # or the system writes the copy while the night runs, and the more of it the longer the history
                 night = _night(data, scratch / f"events-{days}", copy, url, scratch / "night.log")
                 shutil.rmtree(copy)
                 nights[days].append(night)
