@@ -131,7 +131,9 @@ class Settings(BaseSettings):
     )
     queue: int = Field(64, ge=0, description="requests that wait for one of these; more are told to come again")
     queue_seconds: float = Field(2.0, gt=0, description="longest wait in that queue")
-    streams: int = Field(16, ge=1, description="streamed answers that are read at once")
+    streams: int = Field(
+        16, ge=1, description="streamed answers that are read at once; others wait up to `queue_seconds` for room"
+    )
     stream_seconds: float = Field(600.0, gt=0, description="longest time of a streamed answer; then it is cut")
     stall_seconds: float = Field(30.0, gt=0, description="a client that takes nothing of its answer so long is cut off")
     request_seconds: float = Field(10.0, gt=0, description="longest time for a request's head, and for its body")

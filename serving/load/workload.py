@@ -235,6 +235,7 @@ class Workload:
     def __init__(self, settings: Settings) -> None:
         self._seconds = settings.query_seconds
         self._stream_seconds = settings.stream_seconds
+        self._queue_seconds = settings.queue_seconds
         self.watchdog = Watchdog()
         self.queries = Gate(settings.queries, settings.queue, settings.queue_seconds, "queries")
         self.heavy = Gate(settings.heavy_queries, settings.queue, settings.queue_seconds, "heavy_queries")
@@ -263,8 +264,8 @@ class Workload:
             QueryTimeout: the query took too long.
             ClientGone: nobody waits for the answer any more.
         """
-        if may_stream and self.streams.full:
-            raise self.streams.busy()
+        if may_stream:
+            await self._room_for_a_stream()
         gate, threads = (self.heavy, self._heavy_threads) if heavy else (self.queries, self._threads)
         await gate.enter()
         budget = Budget(self.watchdog, self._seconds, rows)
@@ -274,6 +275,19 @@ class Workload:
         if isinstance(response, Stream):
             await self._admit(response)
         return response
+
+    async def _room_for_a_stream(self) -> None:
+        """Waits a little where as many run as may.
+
+        Some longer than others: hundreds who are refused at once come back at once, and that holds up everybody else.
+
+        Raises:
+            Busy: there still is no room.
+        """
+        if self.streams.full:
+            await asyncio.sleep(uniform(0, self._queue_seconds))
+            if self.streams.full:
+                raise self.streams.busy()
 
     async def _admit(self, stream: Stream) -> None:
         try:

@@ -4,8 +4,10 @@ import asyncio
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import duckdb
+import httpx
 import pytest
 
 import serving.reply.answers
@@ -175,7 +177,7 @@ def test_beyond_slots_and_queue_requests_are_503_with_retry_after_and_others_are
 
 def test_streams_beyond_their_limit_are_503_and_a_finished_one_makes_room(lake, serve, monkeypatch):
     lake.publish([view("2016-01-03 14:00:00", f"p{number:05}" * 20) for number in range(60_000)])
-    client = serve(lake, streams=1, stream_rows=1000)
+    client = serve(lake, streams=1, stream_rows=1000, queue_seconds=0.1)
     with client.stream("GET", "/v1/ctr", params=CASE, headers=PLAIN) as first:
         chunks = first.iter_bytes()
         next(chunks)
@@ -188,6 +190,27 @@ def test_streams_beyond_their_limit_are_503_and_a_finished_one_makes_room(lake, 
             pass
     assert eventually(lambda: client.get("/v1/ctr", params=CASE).status_code == 200)
     assert client.store._current.leases == 0
+
+
+def test_who_waits_for_room_for_a_stream_is_answered_when_there_is_some(lake, serve, monkeypatch):
+    lake.publish([view("2016-01-03 14:00:00", f"p{number:05}" * 20) for number in range(60_000)])
+    client = serve(lake, streams=1, stream_rows=1000)
+    waiting = threading.Event()
+
+    def longest(low: float, high: float) -> float:
+        waiting.set()
+        return high
+
+    monkeypatch.setattr("serving.load.workload.uniform", longest)
+    with ThreadPoolExecutor(1) as thread:
+        with client.stream("GET", "/v1/ctr", params=CASE, headers=PLAIN) as first:
+            chunks = first.iter_bytes()
+            next(chunks)
+            second = thread.submit(httpx.get, str(client.base_url) + "/v1/ctr", params=CASE, timeout=60)
+            assert waiting.wait(20)
+            for _ in chunks:
+                pass
+        assert second.result().status_code == 200
 
 
 def test_a_stream_that_takes_too_long_is_cut_without_its_final_chunk(lake, serve, caplog):
