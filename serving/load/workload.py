@@ -277,15 +277,15 @@ class Workload:
         return response
 
     async def _room_for_a_stream(self) -> None:
-        """Waits a little where as many run as may.
+        """Waits where as many run as may, as long as in a queue.
 
-        Some longer than others: hundreds who are refused at once come back at once, and that holds up everybody else.
+        Hundreds who are refused at once come back at once, and that holds up everybody else.
 
         Raises:
             Busy: there still is no room.
         """
         if self.streams.full:
-            await asyncio.sleep(uniform(0, self._queue_seconds))
+            await asyncio.sleep(uniform(1 - _SPREAD, 1) * self._queue_seconds)
             if self.streams.full:
                 raise self.streams.busy()
 
