@@ -17,20 +17,15 @@ Every section is written by the command that it names; change nothing by hand.
 
 def add_places(parser: argparse.ArgumentParser) -> None:
     """Adds the options that say where the files of a benchmark lie."""
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "--cache",
         type=Path,
         default=ROOT / ".cache" / "bench",
         metavar="FOLDER",
-        help="where what is made once and measured again is kept",
+        help="where what is measured again is kept",
     )
-    parser.add_argument(
-        "--docs",
-        type=Path,
-        default=ROOT / "docs" / "benchmarks.md",
-        metavar="FILE",
-        help="where the result goes",
-    )
+    add("--docs", type=Path, default=ROOT / "docs" / "benchmarks.md", metavar="FILE", help="where the result goes")
 
 
 def put_section(file: Path, name: str, body: str) -> None:

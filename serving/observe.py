@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.access.tokens import Tokens
 from serving.errors import ServiceError
+from serving.load.sharing import lives
 from serving.load.workload import Workload
 from serving.reply.problems import REFUSED
 from serving.state.snapshot import Snapshot
@@ -108,12 +109,8 @@ def _forget_dead(folder: Path) -> None:
     """Take the requests in flight of workers that were killed out of the sum: they did not end, but they are over."""
     for file in folder.glob("gauge_livesum_*.db"):
         pid = int(file.stem.rpartition("_")[2])
-        try:
-            os.kill(pid, 0)  # asks whether it is there; sends nothing
-        except ProcessLookupError:
+        if not lives(pid):
             mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
-        except PermissionError:
-            continue
 
 
 class _Held(Collector):

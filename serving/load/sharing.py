@@ -47,7 +47,7 @@ class Share:
             self._slots = mmap.mmap(file.fileno(), 0)
             self._places = range(0, len(self._slots), _SLOT.size)
             fcntl.flock(file, fcntl.LOCK_EX)
-            self._own = next((place for place in self._places if not _lives(self._at(place)[0])), None)
+            self._own = next((place for place in self._places if not self._lives(place)), None)
             self.connections = 0
             fcntl.flock(file, fcntl.LOCK_UN)  # not by closing it: the memory is a second hold on the file
 
@@ -65,8 +65,8 @@ class Share:
     @property
     def is_smallest(self) -> bool:
         """Whether no other living worker has fewer connections."""
-        others = (self._at(place) for place in self._places if place != self._own)
-        return all(count >= self._connections or not _lives(process) for process, count in others)
+        others = (place for place in self._places if place != self._own)
+        return all(self._at(place)[1] >= self._connections or not self._lives(place) for place in others)
 
     def leave(self) -> None:
         """Take no part any more: this process ends, though some of its connections may last a while."""
@@ -74,18 +74,23 @@ class Share:
             _SLOT.pack_into(self._slots, self._own, 0, 0)
             self._own = None
 
+    def _lives(self, place: int) -> bool:
+        process, _ = self._at(place)
+        return process != 0 and lives(process)
+
     def _at(self, place: int) -> tuple[int, int]:
         process, count = _SLOT.unpack_from(self._slots, place)
         return process, count
 
 
-def _lives(process: int) -> bool:
-    if not process:
-        return False
+def lives(process: int) -> bool:
+    """Whether there is a process of that number."""
     try:
         os.kill(process, 0)  # asks whether it is there; sends nothing
-    except OSError:
+    except ProcessLookupError:
         return False
+    except PermissionError:  # another user's
+        pass
     return True
 
 

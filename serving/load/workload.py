@@ -156,6 +156,11 @@ class Watchdog:
                 self._condition.wait(_INSIST_SECONDS if due else _TICK_SECONDS)
 
 
+def _patience(longest: float) -> float:
+    """How many seconds one waits in a queue, of the longest that anybody does."""
+    return uniform(1 - _SPREAD, 1) * longest
+
+
 class Gate:
     """So many at once, so many more that wait, each so long at most; whoever comes beyond that is told to come again."""
 
@@ -193,7 +198,7 @@ class Gate:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
-            await asyncio.wait({turn}, timeout=uniform(1 - _SPREAD, 1) * self._seconds)
+            await asyncio.wait({turn}, timeout=_patience(self._seconds))
         except asyncio.CancelledError:
             if turn.done():
                 self.leave()
@@ -285,7 +290,7 @@ class Workload:
             Busy: there still is no room.
         """
         if self.streams.full:
-            await asyncio.sleep(uniform(1 - _SPREAD, 1) * self._queue_seconds)
+            await asyncio.sleep(_patience(self._queue_seconds))
             if self.streams.full:
                 raise self.streams.busy()
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from serving.contract import PLATFORMS
 from serving.query.plan import RAW, Piece
 from serving.query.statements import Query, bind, checked, literal, stored
-from serving.replica.segments import product_id
+from serving.replica.segments import day_of, product_id
 from serving.request.parameters import CtrRequest
 from serving.state.files import TableFiles
 from serving.state.snapshot import Snapshot
@@ -114,10 +114,10 @@ class _Where:
     def __init__(self, prefix: str, piece: Piece, request: CtrRequest, values: dict[str, Any]) -> None:
         values[f"{prefix}_from"] = _instant(piece.start)
         values[f"{prefix}_to"] = _instant(piece.end)
-        values[f"{prefix}_first_day"] = _day(piece.start)
-        values[f"{prefix}_last_day"] = _day(piece.end - 1)
+        values[f"{prefix}_first_day"] = day_of(piece.start)
+        values[f"{prefix}_last_day"] = day_of(piece.end - 1)
         self._prefix, self._values = prefix, values
-        self._days, self._platforms = (_day(piece.start), _day(piece.end - 1)), request.platforms
+        self._days, self._platforms = (day_of(piece.start), day_of(piece.end - 1)), request.platforms
         self.partitions = f"date BETWEEN ${prefix}_first_day AND ${prefix}_last_day"
         self.rows = f"time >= ${prefix}_from AND time < ${prefix}_to"
         if request.platforms:
@@ -133,7 +133,3 @@ class _Where:
 
 def _instant(second: int) -> datetime:
     return _EPOCH + timedelta(seconds=second)
-
-
-def _day(second: int) -> date:
-    return _instant(second).date()

@@ -17,9 +17,8 @@ from pathlib import Path
 import duckdb
 
 from serving.query import segment_queries
-from serving.replica.segments import Segment, product_id, segments_of
+from serving.replica.segments import Segment, product_id
 from serving.settings import Settings
-from serving.state.publications import Publication
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +32,6 @@ class Replica:
     """The files of one lake's replica, and which of them this process has attached."""
 
     def __init__(self, settings: Settings) -> None:
-        self._lake = settings.lake
         self._minute_days = settings.replica_minute_days
         self.folder = replica_folder(settings)
         self._users: Counter[str] = Counter()
@@ -44,14 +42,6 @@ class Replica:
         self._lock = threading.Lock()
         self.discarded = 0
         """How many files turned out broken in this process."""
-
-    def segments(self, publication: Publication) -> tuple[Segment, ...]:
-        """Every segment that a publication has data for; none if the lake cannot be read."""
-        try:
-            return segments_of(self._lake, publication)
-        except Exception as error:  # the lake is outside; without a replica Delta answers, and says what is wrong
-            logger.warning("publication %d has no replica: %s", publication.number, error)
-            return ()
 
     def wanted(self, segments: Iterable[Segment]) -> tuple[Segment, ...]:
         """The segments that are to be built: all, but of minutes only the newest days (``replica_minute_days``)."""

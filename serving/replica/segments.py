@@ -7,15 +7,14 @@ change, so a file of that name holds the counts of every publication that names 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
-from pathlib import Path
 
 import duckdb
-import pyarrow as pa
-from deltalake import DeltaTable
 
 from serving.contract import GRAINS, PLATFORMS
+from serving.state.files import TableFiles
 from serving.state.publications import Publication
 
 _FORMAT = f"2 {duckdb.__version__} {' '.join(PLATFORMS)}"
@@ -43,37 +42,19 @@ def product_id(name: str) -> int:
     return int.from_bytes(hashlib.md5(name.encode(), usedforsecurity=False).digest()[8:], "little")
 
 
-def segments_of(lake: str, publication: Publication) -> tuple[Segment, ...]:
-    """The segments of a publication: coarsest rollup first, of each the newest first. No data file is read.
-
-    Raises:
-        Exception: whatever ``deltalake`` raises on a table that it cannot read at that version.
-    """
-    return tuple(segment for rollup in GRAINS for segment in _of_rollup(lake, publication, rollup))
+def segments_of(publication: Publication, tables: Mapping[str, TableFiles]) -> tuple[Segment, ...]:
+    """The segments of a publication with these data files: coarsest rollup first, of each the newest first."""
+    return tuple(segment for rollup in GRAINS for segment in _of_rollup(publication, tables[rollup]))
 
 
-def data_files(lake: str, table: str, version: int) -> dict[tuple[date, str], frozenset[str]]:
-    """The data files of a table at a version, by date and platform. Reads the log only.
-
-    Raises:
-        Exception: whatever ``deltalake`` raises on a table that it cannot read at that version.
-    """
-    actions = pa.table(DeltaTable(str(Path(lake) / table), version=version).get_add_actions(flatten=True))
-    files: dict[tuple[date, str], set[str]] = {}
-    columns = (actions[name].to_pylist() for name in ("path", "partition.date", "partition.platform"))
-    for path, day, platform in zip(*columns, strict=True):
-        files.setdefault((day, platform), set()).add(path)
-    return {key: frozenset(paths) for key, paths in files.items()}
-
-
-def _of_rollup(lake: str, publication: Publication, rollup: str) -> list[Segment]:
-    version = publication.versions[rollup]
+def _of_rollup(publication: Publication, table: TableFiles) -> list[Segment]:
+    rollup, version = table.table, publication.versions[table.table]
     assert version is not None, "a publication that is served names a version of every table"
     spans: dict[str, tuple[set[date], set[str]]] = {}
-    for (day, _), paths in data_files(lake, rollup, version).items():
+    for (day, _), names in table.by_partition.items():
         days, files = spans.setdefault(day.strftime(_SPANS[rollup]), (set(), set()))
         days.add(day)
-        files.update(paths)
+        files.update(names)
     return [_segment(rollup, span, *spans[span], version) for span in sorted(spans, reverse=True)]
 
 

@@ -40,6 +40,11 @@ class TableFiles:
     """Whether the log says so of each of them; else some rows are guessed from bytes."""
 
     @property
+    def by_partition(self) -> dict[tuple[date, str], tuple[str, ...]]:
+        """The names of those that lie in a partition."""
+        return {key: names for key, names in self.names.items() if key is not None}
+
+    @property
     def all(self) -> list[str]:
         """The paths of all of them."""
         return [self._path(name) for names in self.names.values() for name in names]

@@ -9,7 +9,7 @@ from pathlib import Path
 from deltalake import DeltaTable
 
 from serving.contract import TABLES
-from serving.replica.segments import data_files
+from serving.state.files import files_of
 from serving.state.publications import Publication
 
 
@@ -44,9 +44,10 @@ def changed(lake: str, old: Publication, new: Publication) -> list[tuple[date, s
     Every run replaces the files of a partition whose counts changed; ``maintain`` also replaces files without a change.
 
     Raises:
-        Exception: whatever ``deltalake`` raises on a version that is gone.
+        PublicationError: a version is gone.
+        ValueError: one of them names none.
     """
-    before, after = (data_files(lake, "ctr_day", _version(one)) for one in (old, new))
+    before, after = (files_of(lake, "ctr_day", _version(one)).by_partition for one in (old, new))
     return sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
 
 

@@ -7,7 +7,7 @@ import logging
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -20,7 +20,7 @@ from serving.load.threads import QUERY, yielding
 from serving.query.catalog_queries import coverage
 from serving.replica.builder import Builder
 from serving.replica.replica import Replica
-from serving.replica.segments import Segment
+from serving.replica.segments import Segment, segments_of
 from serving.settings import Settings
 from serving.state.cache import AnswerCache
 from serving.state.cost import sizes_of
@@ -317,7 +317,7 @@ class Store:
         except duckdb.Error as error:
             raise PublicationError(f"Publication {publication.number}: coverage cannot be read.") from error
         facts = platform_facts(rows, publication.published_at)
-        return Snapshot(publication, tables, facts, *self._segments(publication), sizes_of(tables))
+        return Snapshot(publication, tables, facts, *self._segments(publication, tables), sizes_of(tables))
 
     def _files(self, table: str, publication: Publication) -> TableFiles:
         version = publication.versions[table]
@@ -336,11 +336,13 @@ class Store:
         if loaded is not None:
             logger.info("serving publication %d of %s", loaded.snapshot.version, self.lake)
 
-    def _segments(self, publication: Publication) -> tuple[tuple[Segment, ...], frozenset[Segment]]:
+    def _segments(
+        self, publication: Publication, tables: Mapping[str, TableFiles]
+    ) -> tuple[tuple[Segment, ...], frozenset[Segment]]:
         """The segments of a publication, and those of them that are attached, which are given back with its tables."""
         if self.replica is None:
             return (), frozenset()
-        segments = self.replica.segments(publication)
+        segments = segments_of(publication, tables)
         with self._connection.cursor() as cursor:
             return segments, self.replica.attach(cursor, self.replica.wanted(segments))
 

@@ -13,7 +13,7 @@ from serving.query.queries import ctr
 from serving.query.small import fits
 from serving.replica.builder import Builder
 from serving.replica.replica import Replica
-from serving.replica.segments import product_id
+from serving.replica.segments import product_id, segments_of
 from serving.reply.answers import answer_at_once, answer_ctr
 from serving.request.parameters import CtrRequest
 from serving.settings import Settings
@@ -224,7 +224,7 @@ def test_one_builder_on_a_host(lake, open_store, tmp_path):
     replica = Replica(settings)
     store = open_store(lake)
     with store.lease() as lease:
-        segments = replica.segments(lease.snapshot.publication)
+        segments = segments_of(lease.snapshot.publication, lease.snapshot.tables)
     first, other = Builder(settings, replica), Builder(settings, replica)
     made: list[bool] = []
     first._make = lambda wanted: made.append(other.build())  # type: ignore[method-assign]

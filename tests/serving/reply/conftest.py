@@ -11,7 +11,7 @@ from serving.reply.encode import text_of
 
 @pytest.fixture
 def failing_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Answers in text fail at their third piece: \"disk on fire\"."""
+    """Answers in text fail at their third piece: "disk on fire"."""
     calls: list[pa.Array] = []
 
     def failing(column: pa.Array) -> bytes:
