@@ -32,6 +32,9 @@ _ACTION = ["path", "size_bytes", "num_records", "partition.date", "partition.pla
 MOST_FILES = 50
 """Data files of a control table. Every run reads all of them, a millisecond each, and every run adds one or two."""
 
+CHECKPOINT_COMMITS = 10
+"""Commits after which a new checkpoint is worth its file: readers then read it instead of the commits before."""
+
 _KEEP_LOGS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 """Delta would drop logs after 30 days, those of the newest publication among them; ``maintain`` knows which are needed."""
 
@@ -52,11 +55,13 @@ class Lake:
 
     def create(self) -> None:
         """Makes the tables that are missing, each empty at version 0."""
+        properties = {"delta.checkpointInterval": str(CHECKPOINT_COMMITS)}
         for table in TABLES:
             if not DeltaTable.is_deltatable(self.uri(table)):
+                partitions = list(table.partition_by) or None
                 try:
                     DeltaTable.create(
-                        self.uri(table), table.schema, mode="ignore", partition_by=list(table.partition_by) or None
+                        self.uri(table), table.schema, "ignore", partition_by=partitions, configuration=properties
                     )
                 except OSError as error:
                     raise JobError(

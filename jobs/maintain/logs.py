@@ -6,11 +6,8 @@ import re
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from jobs.lake import Lake
+from jobs.lake import CHECKPOINT_COMMITS, Lake
 from jobs.schemas import TABLES, Table
-
-CHECKPOINT_COMMITS = 10
-"""Commits after which a new checkpoint is worth its file: readers then read it instead of the commits before."""
 
 _LOG_DAYS = 30
 """Delta's own retention of logs, which ``cleanup_metadata`` keeps to (``delta.logRetentionDuration``)."""
@@ -27,7 +24,7 @@ def has_version(lake: Lake, table: Table, version: int) -> bool:
 
 
 def tables_to_checkpoint(lake: Lake) -> list[Table]:
-    """Tables with enough commits since their last checkpoint."""
+    """Tables with enough commits since their last checkpoint: those that were made before commits wrote checkpoints as often."""
     found = []
     for table in TABLES:
         since = lake.open(table).version() - max(_versions(lake, table, _CHECKPOINT), default=0)

@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from jobs.lake import rows_of
+from jobs.lake import CHECKPOINT_COMMITS, rows_of
 from jobs.publish import publish, recover
 from jobs.schemas import COVERAGE, FILES
 from tests.jobs.lakes import make_lake, rows, said
@@ -14,16 +14,16 @@ from tests.jobs.lakes import make_lake, rows, said
 
 def test_a_commit_never_drops_the_log_of_the_newest_publication_however_old(tmp_path):
     lake = make_lake(tmp_path)
-    for number in range(1, 99):  # Delta cleans up behind the checkpoint of every hundredth version
+    for number in range(1, 2 * CHECKPOINT_COMMITS - 1):  # Delta cleans up behind the checkpoint of a version
         lake.append(FILES, rows_of(FILES, [said(str(number))]), number)
     publish(lake, 1, "daily", {})
     published = rows(lake, FILES)
     then = time.time() - 40 * 86_400
     for file in (Path(lake.uri(FILES)) / "_delta_log").iterdir():
         os.utime(file, (then, then))
-    for number in (99, 100, 101):
+    for number in range(2 * CHECKPOINT_COMMITS - 1, 2 * CHECKPOINT_COMMITS + 2):
         lake.append(FILES, rows_of(FILES, [said("of a run that died")]), number)
-    lake.overwrite(COVERAGE, rows_of(COVERAGE, []), 101)
+    lake.overwrite(COVERAGE, rows_of(COVERAGE, []), 2 * CHECKPOINT_COMMITS + 1)
     assert recover(lake) == ["coverage", "files"]
     assert rows(lake, FILES) == published
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from deltalake.exceptions import DeltaError
 
-from jobs.lake import rows_of
+from jobs.lake import CHECKPOINT_COMMITS, rows_of
 from jobs.maintain.logs import (
-    CHECKPOINT_COMMITS,
     clean_logs,
     expired_logs,
     has_version,
@@ -26,8 +25,9 @@ NOW = datetime.now(timezone.utc)
 
 
 @pytest.fixture
-def lake(tmp_path):
-    """The ledger has ten commits and a checkpoint at the fifth; everything is forty days old."""
+def lake(tmp_path, monkeypatch):
+    """The ledger has ten commits and a checkpoint at the fifth, none by a commit; everything is forty days old."""
+    monkeypatch.setattr("jobs.lake.CHECKPOINT_COMMITS", 100)
     lake = make_lake(tmp_path)
     for number in range(1, CHECKPOINT_COMMITS + 1):
         lake.append(FILES, rows_of(FILES, [said(str(number))]), number)
@@ -58,7 +58,16 @@ def cleaned(lake, oldest):
     return before - names(lake)
 
 
-def test_a_table_is_checkpointed_once_every_so_many_commits(lake):
+def test_a_commit_writes_a_checkpoint_once_every_so_many(tmp_path):
+    lake = make_lake(tmp_path)
+    for number in range(1, 2 * CHECKPOINT_COMMITS + 2):
+        lake.append(FILES, rows_of(FILES, [said(str(number))]), number)
+        assert tables_to_checkpoint(lake) == []
+    written = [name for name in names(lake) if name.endswith(".checkpoint.parquet")]
+    assert len(written) == 2
+
+
+def test_a_table_whose_commits_write_few_checkpoints_gets_one_once_every_so_many(lake):
     assert tables_to_checkpoint(lake) == []
     for number in range(5):
         lake.append(FILES, rows_of(FILES, [said(str(number))]), number)

@@ -18,10 +18,9 @@ from rich.console import Console
 
 from jobs import maintain
 from jobs.errors import AccountError, JobError, UsageError
-from jobs.lake import Lake
+from jobs.lake import CHECKPOINT_COMMITS, Lake
 from jobs.lock import lake_lock
 from jobs.maintain.kept import all_publications
-from jobs.maintain.logs import CHECKPOINT_COMMITS
 from jobs.progress import Stages
 from jobs.publish import newest_publication, next_number, publish
 from jobs.schemas import CTR_DAY, FILES, PUBLICATIONS, PURCHASES, QUARANTINE, VIEWS
@@ -46,7 +45,10 @@ NIGHTS = 6
 
 @pytest.fixture(scope="module")
 def nights(tmp_path_factory):
-    return lake_of_nights(tmp_path_factory.mktemp("maintain") / "lake", NIGHTS)
+    """A lake of an earlier version, whose commits write few checkpoints."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("jobs.lake.CHECKPOINT_COMMITS", 100)
+        return lake_of_nights(tmp_path_factory.mktemp("maintain") / "lake", NIGHTS)
 
 
 @pytest.fixture
