@@ -13,10 +13,11 @@ from typing import Any
 from fastapi import FastAPI, Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import BodyTooLarge, BodyTooSlow, MethodNotAllowed, NotFound, ServiceError, UrlTooLong
+from serving.errors import BodyTooLarge, BodyTooSlow, ClientGone, MethodNotAllowed, NotFound, ServiceError, UrlTooLong
 
 logger = logging.getLogger(__name__)
 
@@ -90,11 +91,14 @@ async def read_body(request: Request, limit: int, seconds: float) -> bytes:
     Raises:
         BodyTooLarge: it has more bytes than the limit; no more than that is kept.
         BodyTooSlow: it was not complete in time.
+        ClientGone: the client closed the connection before.
     """
     try:
         return await asyncio.wait_for(_read(request, limit), seconds)
     except asyncio.TimeoutError:
         raise BodyTooSlow(seconds) from None
+    except ClientDisconnect:
+        raise ClientGone from None
 
 
 async def _read(request: Request, limit: int) -> bytes:

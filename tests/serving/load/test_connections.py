@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import socket
 import time
@@ -76,6 +77,16 @@ def test_a_body_that_does_not_end_is_408(lake, serve):
         answer = rest(connection)
     assert answer.startswith(b"HTTP/1.1 408")
     assert b"body_too_slow" in answer
+
+
+def test_a_client_that_goes_away_before_the_end_of_its_body_is_no_error_of_the_service(lake, serve, caplog):
+    lake.publish([view("2016-01-03 14:00:00")])
+    client = serve(lake)
+    with connect(client) as connection:
+        connection.sendall(b"POST /v1/ctr HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        eventually(lambda: "ctr_requests_in_flight 2.0" in client.get("/metrics").text)
+    eventually(lambda: 'ctr_requests_total{route="/v1/ctr",status="499"} 1.0' in client.get("/metrics").text)
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @pytest.mark.parametrize("text", [b"\x16\x03\x01 hello\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\nA B: c\r\n\r\n"])
