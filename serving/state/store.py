@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import tempfile
 import threading
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -27,6 +25,7 @@ from serving.state.cost import sizes_of
 from serving.state.database import open_database
 from serving.state.files import TableFiles, files_of
 from serving.state.history import is_kept, oldest_kept
+from serving.state.lending import Lending, Opened
 from serving.state.publications import Publication, PublicationLog
 from serving.state.snapshot import CoverageRow, Snapshot, platform_facts
 
@@ -49,23 +48,14 @@ class ReplicaState:
     """How long this process took for its last round of building; 0 where it has built none."""
 
 
-class Loaded:
-    """A snapshot and the number of leases that still read it."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self.snapshot = snapshot
-        self.leases = 0
-        self.retired = False
-
-
 class Lease:
     """One request's hold on one publication: the snapshot and a cursor of its own, until ``close``."""
 
-    def __init__(self, store: Store, loaded: Loaded) -> None:
+    def __init__(self, store: Store, opened: Opened) -> None:
         self._store = store
-        self._loaded: Loaded | None = loaded
+        self._opened: Opened | None = opened
         self._cursor: duckdb.DuckDBPyConnection | None = None
-        self.snapshot = loaded.snapshot
+        self.snapshot = opened.snapshot
 
     @property
     def cursor(self) -> duckdb.DuckDBPyConnection:
@@ -76,11 +66,11 @@ class Lease:
 
     def close(self) -> None:
         """Give the hold back; a second call does nothing."""
-        loaded, self._loaded = self._loaded, None
-        if loaded is not None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
             if self._cursor is not None:
                 self._cursor.close()
-            self._store.release(loaded)
+            self._store.lending.take_back(opened)
 
     def __enter__(self) -> Self:
         return self
@@ -99,8 +89,8 @@ class Store:
         self.lake = settings.lake
         self.memory, self.spill = settings.query_memory, settings.query_spill
         """Bytes that all queries together may take, in memory and on disk."""
-        self._most_older = settings.older_publications
-        self._older: OrderedDict[int, Loaded] = OrderedDict()
+        self.lending = Lending(settings.older_publications, self._close)
+        """The publications that are open."""
         self._opening = threading.Lock()
         self.cache = AnswerCache(settings.cache_bytes)
         """Finished answers by their entity tag."""
@@ -121,9 +111,7 @@ class Store:
             ).result()
         self.own_cursor = self._connection.cursor()
         """For the thread of the event loop, which needs no new one for each request."""
-        self._lock = threading.Lock()
         self._polling = threading.Lock()
-        self._current: Loaded | None = None
         self.history: list[Publication] = []
         """Every publication of the lake, newest first, as of the last change."""
         self.looked = False
@@ -136,8 +124,8 @@ class Store:
     @property
     def snapshot(self) -> Snapshot | None:
         """The publication that is served; ``None`` while there is none."""
-        loaded = self._current
-        return loaded.snapshot if loaded is not None else None
+        opened = self.lending.current
+        return opened.snapshot if opened is not None else None
 
     def lease(self, as_of: int | None = None) -> Lease:
         """A hold on the newest good publication, or on the one of that number.
@@ -153,7 +141,7 @@ class Store:
         assert as_of is not None, "the newest is open"
         with self._opening:
             publication = self.publication("asOf", as_of)
-            return self.lease_open(as_of) or Lease(self, self._opened(publication))
+            return self.lease_open(as_of) or Lease(self, self._older(publication))
 
     def lease_open(self, as_of: int | None = None) -> Lease | None:
         """The same without waiting: ``None`` where a publication would have to be opened.
@@ -161,14 +149,10 @@ class Store:
         Raises:
             NotReady: there is none; the text says what to do.
         """
-        with self._lock:
-            current = self._current
-            if current is None:
-                raise self.unready()
-            if as_of is not None and as_of != current.snapshot.version:
-                return None
-            current.leases += 1
-            return Lease(self, current)
+        opened = self.lending.lend(as_of)
+        if opened is None and (as_of is None or self.lending.current is None):
+            raise self.unready()
+        return Lease(self, opened) if opened is not None else None
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A new cursor, for the one thread that asks."""
@@ -208,46 +192,19 @@ class Store:
         """The error that says which publications are still there."""
         return PublicationGone(parameter, number, oldest_kept(self.lake, self.history))
 
-    def _opened(self, publication: Publication) -> Loaded:
-        """An older publication with one lease more on it; of those that are open the least recently used is closed."""
-        with self._lock:
-            loaded = self._older.get(publication.number)
-            if loaded is not None and loaded.snapshot.publication == publication:
-                self._older.move_to_end(publication.number)
-                loaded.leases += 1
-                return loaded
+    def _older(self, publication: Publication) -> Opened:
+        """An older publication with one lease more on it, opened where it is not."""
+        opened = self.lending.lend_older(publication)
+        if opened is not None:
+            return opened
         if not is_kept(self.lake, publication):
             raise self.gone("asOf", publication.number)
         try:
-            loaded = Loaded(self._load(publication))
+            opened = Opened(self._load(publication), leases=1)
         except PublicationError as error:
             raise NotReady(str(error)) from error
-        loaded.leases += 1
-        with self._lock:
-            replaced = self._older.pop(publication.number, None)
-            self._older[publication.number] = loaded
-            closed = [replaced] if replaced else []
-            while len(self._older) > self._most_older:
-                closed.append(self._older.popitem(last=False)[1])
-        for one in closed:
-            self._retire(one)
-        return loaded
-
-    def _retire(self, loaded: Loaded) -> None:
-        """Close a publication that is no longer lent, now or with its last lease."""
-        with self._lock:
-            loaded.retired = True
-            unused = loaded.leases == 0
-        if unused:
-            self._drop(loaded.snapshot)
-
-    def release(self, loaded: Loaded) -> None:
-        """End one lease; the segments of an old publication go with its last one."""
-        with self._lock:
-            loaded.leases -= 1
-            unused = loaded.retired and loaded.leases == 0
-        if unused:
-            self._drop(loaded.snapshot)
+        self.lending.keep(opened)
+        return opened
 
     def poll(self) -> None:
         """Look for a new publication and serve it from now on. Never raises: what is wrong stands in ``problem``."""
@@ -287,15 +244,16 @@ class Store:
     def _follow(self, publications: list[Publication]) -> None:
         self.history = publications
         if not publications:
-            self._swap(None)
+            self.lending.serve(None)
             self._report("The lake has no publication yet. Load data first: ./spark-submit.sh daily")
             return
         problem: str | None = None
         for publication in publications[:_CANDIDATES]:
-            if self._current is not None and self._current.snapshot.publication == publication:
+            if self.snapshot is not None and self.snapshot.publication == publication:
                 break
             try:
-                self._swap(Loaded(self._load(publication)))
+                self.lending.serve(Opened(self._load(publication)))
+                logger.info("serving publication %d of %s", publication.number, self.lake)
                 break
             except PublicationError as error:
                 self._log.forget()
@@ -328,14 +286,6 @@ class Store:
         except PublicationError as error:
             raise PublicationError(f"Publication {publication.number}: {error}") from error.__cause__
 
-    def _swap(self, loaded: Loaded | None) -> None:
-        with self._lock:
-            old, self._current = self._current, loaded
-        if old is not None:
-            self._retire(old)
-        if loaded is not None:
-            logger.info("serving publication %d of %s", loaded.snapshot.version, self.lake)
-
     def _segments(
         self, publication: Publication, tables: Mapping[str, TableFiles]
     ) -> tuple[tuple[Segment, ...], frozenset[Segment]]:
@@ -348,16 +298,15 @@ class Store:
 
     def _look_for_segments(self) -> None:
         """Attach segments of the current publication that were built since, and have those built that are missing."""
-        loaded = self._current
-        if self.replica is None or loaded is None:
+        opened = self.lending.current
+        if self.replica is None or opened is None:
             return
-        snapshot = loaded.snapshot
+        snapshot = opened.snapshot
         wanted = self.replica.wanted(snapshot.segments)
         with self._connection.cursor() as cursor:
             found = self.replica.attach(cursor, (segment for segment in wanted if segment not in snapshot.held))
         if found:
-            with self._lock:
-                loaded.snapshot = dataclasses.replace(loaded.snapshot, held=loaded.snapshot.held | found)
+            self.lending.add_segments(opened, found)
         if self.builder is not None:
             self.builder.want(wanted)
 
@@ -368,13 +317,7 @@ class Store:
         """
         if self.replica is None:
             return
-        found = self.replica.suspects(segments, error)
-        given_back: list[Segment] = []
-        with self._lock:
-            for loaded in (self._current, *self._older.values()):
-                if loaded is not None and not found.isdisjoint(loaded.snapshot.held):
-                    given_back += found & loaded.snapshot.held
-                    loaded.snapshot = dataclasses.replace(loaded.snapshot, held=loaded.snapshot.held - found)
+        given_back = self.lending.drop_segments(self.replica.suspects(segments, error))
         if given_back:
             logger.error("replica: %d segments are in doubt, Delta answers meanwhile: %s", len(given_back), error)
             with self._connection.cursor() as cursor:
@@ -387,7 +330,7 @@ class Store:
         wanted = self.replica.wanted(snapshot.segments)
         return ReplicaState(len(wanted), len(snapshot.held), self.replica.made_at(snapshot.held), self.builder.seconds)
 
-    def _drop(self, snapshot: Snapshot) -> None:
+    def _close(self, snapshot: Snapshot) -> None:
         """Give back the segments of a publication that nobody reads any more."""
         if self.closed:
             return

@@ -135,8 +135,8 @@ def test_a_client_that_does_not_read_is_cut_off_and_its_publication_given_back(l
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         query = "startTimestamp=2016-01-03T13:55&endTimestamp=2016-01-04T13:55&aggregation=60"
         connection.sendall(f"GET /v1/ctr?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        eventually(lambda: client.store._current.leases == 1)
-        eventually(lambda: client.store._current.leases == 0)
+        eventually(lambda: client.store.lending.current.leases == 1)
+        eventually(lambda: client.store.lending.current.leases == 0)
     assert "stall_seconds" in caplog.text
     assert client.get("/v1/ctr", params={**CASE, "product": "x"}).status_code == 200
 

@@ -151,7 +151,7 @@ def test_a_slow_query_is_504_and_its_publication_is_given_back(lake, serve, slow
     assert (found.status, found.code) == (504, "query_timeout")
     assert "0.3 s (setting query_seconds)" in found.detail
     assert "Less are: half the range (endTimestamp=" in found.detail
-    assert client.store._current.leases == 0
+    assert client.store.lending.current.leases == 0
 
 
 def test_a_query_ends_when_its_client_goes_away(lake, serve, slow):
@@ -159,7 +159,7 @@ def test_a_query_ends_when_its_client_goes_away(lake, serve, slow):
     client = serve(lake, query_seconds=600)
     with pytest.raises(Exception, match="timed out"):
         client.get("/v1/ctr", params=CASE, timeout=0.5)
-    eventually(lambda: client.store._current.leases == 0)
+    eventually(lambda: client.store.lending.current.leases == 0)
 
 
 def test_beyond_slots_and_queue_requests_are_503_with_retry_after_and_others_are_served(lake, serve, slow):
@@ -167,7 +167,7 @@ def test_beyond_slots_and_queue_requests_are_503_with_retry_after_and_others_are
     client = serve(lake, query_seconds=3, queries=1, queue=0)
     first = threading.Thread(target=client.get, args=("/v1/ctr",), kwargs={"params": CASE})
     first.start()
-    eventually(lambda: client.store._current.leases == 1)
+    eventually(lambda: client.store.lending.current.leases == 1)
     answer = client.get("/v1/ctr", params=CASE)
     assert problem(answer).code == "busy"
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
@@ -189,7 +189,7 @@ def test_streams_beyond_their_limit_are_503_and_a_finished_one_makes_room(lake, 
         for _ in chunks:
             pass
     assert eventually(lambda: client.get("/v1/ctr", params=CASE).status_code == 200)
-    assert client.store._current.leases == 0
+    assert client.store.lending.current.leases == 0
 
 
 def test_who_waits_for_room_for_a_stream_is_answered_when_there_is_some(lake, serve, monkeypatch):
@@ -219,7 +219,7 @@ def test_a_stream_that_takes_too_long_is_cut_without_its_final_chunk(lake, serve
     with pytest.raises(Exception, match="incomplete chunked read"):
         client.get("/v1/ctr", params=CASE, headers=PLAIN)
     assert "stream_seconds" in caplog.text
-    assert client.store._current.leases == 0
+    assert client.store.lending.current.leases == 0
 
 
 def test_a_query_that_does_not_fit_is_told_with_its_settings(lake, serve, monkeypatch):
@@ -271,9 +271,9 @@ def test_a_stream_that_comes_too_late_gives_its_publication_back(lake, serve, mo
 
     monkeypatch.setattr("serving.reply.answers.answer_ctr", slowly)
     assert problem(client.get("/v1/ctr", params=CASE)).code == "query_timeout"
-    assert client.store._current.leases == 1
+    assert client.store.lending.current.leases == 1
     late.set()
-    eventually(lambda: client.store._current.leases == 0)
+    eventually(lambda: client.store.lending.current.leases == 0)
 
 
 def test_light_requests_do_not_wait_behind_heavy_ones(lake, serve, monkeypatch):

@@ -243,7 +243,7 @@ def test_a_file_of_the_lake_that_is_gone_is_503_and_names_no_path(client, lake, 
     assert str(lake.path) not in response.text
     assert response.json()["requestId"] in caplog.text
     store = client.store
-    assert store._current.leases == 0
+    assert store.lending.current.leases == 0
 
 
 def test_no_answer_mixes_two_publications_while_they_change(lake: Lake, serve):

@@ -115,7 +115,7 @@ def test_an_answer_whose_source_fails_in_mid_stream_is_cut_and_not_ended(long_an
         long_answer.get("/v1/ctr", params=RANGE)
     assert "disk on fire" in caplog.text
     store = long_answer.store  # type: ignore[attr-defined]
-    eventually(lambda: store._current.leases == 0)
+    eventually(lambda: store.lending.current.leases == 0)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_stream_that_fails_before_its_first_piece_is_a_problem(long_answer, mo
     assert (answer.status_code, found.code) == (status, code)
     assert "secret" not in answer.text
     assert "ETag" not in answer.headers
-    assert long_answer.store._current.leases == 0
+    assert long_answer.store.lending.current.leases == 0
 
 
 def test_a_stream_whose_first_piece_cannot_be_compressed_is_a_problem(long_answer, monkeypatch):
@@ -155,5 +155,5 @@ def test_a_client_that_goes_away_ends_its_query_and_gives_its_hold_back(long_ans
     store = long_answer.store  # type: ignore[attr-defined]
     with long_answer.stream("GET", "/v1/ctr", params=RANGE) as response:
         next(response.iter_raw())
-        assert store._current.leases == 1
-    eventually(lambda: store._current.leases == 0)
+        assert store.lending.current.leases == 1
+    eventually(lambda: store.lending.current.leases == 0)

@@ -108,7 +108,7 @@ def test_each_piece_of_a_compressed_stream_can_be_read_when_it_comes(client, cod
 def test_a_compressed_answer_whose_source_fails_is_cut(client, failing_source, coding):
     with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
         raw(client, coding)
-    eventually(lambda: client.store._current.leases == 0)
+    eventually(lambda: client.store.lending.current.leases == 0)
 
 
 def test_each_coding_has_a_tag_of_its_own_that_saves_the_query(client):
@@ -137,7 +137,7 @@ def test_head_has_the_headers_of_get_and_no_body(client, changes):
     assert {name: value for name, value in response.headers.items() if name not in varying} == {
         name: value for name, value in got.headers.items() if name not in varying
     }
-    eventually(lambda: client.store._current.leases == 0)
+    eventually(lambda: client.store.lending.current.leases == 0)
 
 
 def test_head_of_a_fault_has_its_status(client):

@@ -60,7 +60,7 @@ def test_a_bounded_number_of_older_publications_is_kept_open(lake, serve):
     for number in (1, 2, 3, 4, 1):
         params = {**CASE, "detail": "true", "asOf": str(number)}
         assert client.get("/v1/ctr", params=params).json()[0]["views"] == number
-    assert list(client.store._older) == [4, 1], "the two that were asked for last"
+    assert client.store.lending.older == [4, 1], "the two that were asked for last"
 
 
 def test_a_publication_that_never_was_is_404_and_the_newest_is_named(client):
