@@ -9,6 +9,7 @@ import sys
 import termios
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from time import monotonic
 from typing import Any
@@ -19,6 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from serving.errors import HeadTooLarge, HeadTooSlow, MalformedRequest, ServiceError
 from serving.load.sharing import own_share
+from serving.load.turns import TURNS
 from serving.reply.problems import PROBLEM, document, new_request_id
 from serving.settings import Settings
 
@@ -110,7 +112,8 @@ class BoundedProtocol(H11Protocol):
         if not self.idle or self.transport.is_closing():
             return
         if self.conn.trailing_data[0]:
-            self._refuse(HeadTooSlow(self._limits.request_seconds))
+            late = partial(self._refuse, HeadTooSlow(self._limits.request_seconds))
+            self.app_state[TURNS].take(late)
         else:
             self.transport.close()
 

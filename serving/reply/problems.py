@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import BodyTooLarge, BodyTooSlow, ClientGone, MethodNotAllowed, NotFound, ServiceError, UrlTooLong
+from serving.load.turns import TURNS, Turns
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,9 @@ class _ProblemResponse(Response):
         super().__init__(json.dumps(document(error, request_id)), error.status, error.headers, PROBLEM)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send it when it is its turn."""
+        turns: Turns = scope["state"][TURNS]
+        await turns.wait()
         scope["state"][REFUSED] = self._code
         await super().__call__(scope, receive, send)
 
