@@ -147,7 +147,7 @@ async def _abuses(size: Size, key: str, arguments: argparse.Namespace) -> str:
     every_hour = {**_RANGE, "startTimestamp": f"{size.first_day} 00:00:00", "aggregation": 60, "format": "csv"}
     long_answer = "/v1/ctr?" + urlencode(every_hour)
     kinds: dict[str, list[tuple[int, abuse.Client]]] = {
-        "250 silent, 250 with a byte of their head a second": [(250, abuse.silent), (250, abuse.slow_head)],
+        "250 silent, 250 with a byte of their head a second": [(250, abuse.silent), (250, abuse.slow_head())],
         "250 bodies without end, 250 that take nothing of their answer": [
             (250, abuse.endless_body(key)),
             (250, abuse.takes_nothing(long_answer, key)),

@@ -64,17 +64,21 @@ async def silent(port: int, seen: Seen) -> None:
         seen.note(0, time.monotonic() - began)
 
 
-async def slow_head(port: int, seen: Seen) -> None:
-    """Sends a head a byte a second."""
-    async with _open(port) as (reader, writer):
-        answer = asyncio.create_task(_status(reader))
-        began = time.monotonic()
-        for byte in b"GET /v1/status HTTP/1.1\r\n" + b"X-Slow: yes\r\n" * 1000:
-            if answer.done():
-                break
-            writer.write(bytes([byte]))
-            await asyncio.wait({answer}, timeout=1)
-        seen.note(await answer, time.monotonic() - began)
+def slow_head(pause: float = 1.0) -> Client:
+    """Sends a head byte by byte, with so many seconds between them."""
+
+    async def client(port: int, seen: Seen) -> None:
+        async with _open(port) as (reader, writer):
+            answer = asyncio.create_task(_status(reader))
+            began = time.monotonic()
+            for byte in b"GET /v1/status HTTP/1.1\r\n" + b"X-Slow: yes\r\n" * 1000:
+                if answer.done():
+                    break
+                writer.write(bytes([byte]))
+                await asyncio.wait({answer}, timeout=pause)
+            seen.note(await answer, time.monotonic() - began)
+
+    return client
 
 
 def endless_body(key: str | None = None) -> Client:
