@@ -170,6 +170,7 @@ class Gate:
         self._seconds = seconds
         self._setting = setting
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._hoping: deque[asyncio.Future[None]] = deque()
         self.running = 0
         """How many are inside."""
 
@@ -195,17 +196,34 @@ class Gate:
         if len(self._waiting) >= self._queue:
             await asyncio.sleep(uniform(0, _SPREAD) * self._seconds)
             raise self.busy()
+        await self._wait_in(self._waiting, self._seconds, self.leave)
+
+    async def room(self, seconds: float) -> None:
+        """Wait until a slot is free, without taking it.
+
+        Raises:
+            Busy: none was in so many seconds.
+        """
+        if self.full:
+            await self._wait_in(self._hoping, seconds, self._tell_next)
+
+    async def _wait_in(self, queue: deque[asyncio.Future[None]], longest: float, pass_on: Callable[[], None]) -> None:
+        """Wait to be told; who was told and does not wait any longer passes it on.
+
+        Raises:
+            Busy: that took too long.
+        """
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        queue.append(turn)
         try:
-            await asyncio.wait({turn}, timeout=_patience(self._seconds))
+            await asyncio.wait({turn}, timeout=_patience(longest))
         except asyncio.CancelledError:
             if turn.done():
-                self.leave()
+                pass_on()
             raise
         finally:
             if not turn.done():
-                self._waiting.remove(turn)
+                queue.remove(turn)
         if not turn.done():
             raise self.busy()
 
@@ -215,6 +233,11 @@ class Gate:
             self._waiting.popleft().set_result(None)
         else:
             self.running -= 1
+            self._tell_next()
+
+    def _tell_next(self) -> None:
+        if self._hoping:
+            self._hoping.popleft().set_result(None)
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
@@ -270,7 +293,8 @@ class Workload:
             ClientGone: nobody waits for the answer any more.
         """
         if may_stream:
-            await self._room_for_a_stream()
+            # As long as in a queue: hundreds who are refused at once come back at once, and that holds up everybody else.
+            await self.streams.room(self._queue_seconds)
         gate, threads = (self.heavy, self._heavy_threads) if heavy else (self.queries, self._threads)
         await gate.enter()
         budget = Budget(self.watchdog, self._seconds, rows)
@@ -280,19 +304,6 @@ class Workload:
         if isinstance(response, Stream):
             await self._admit(response)
         return response
-
-    async def _room_for_a_stream(self) -> None:
-        """Waits where as many run as may, as long as in a queue.
-
-        Hundreds who are refused at once come back at once, and that holds up everybody else.
-
-        Raises:
-            Busy: there still is no room.
-        """
-        if self.streams.full:
-            await asyncio.sleep(_patience(self._queue_seconds))
-            if self.streams.full:
-                raise self.streams.busy()
 
     async def _admit(self, stream: Stream) -> None:
         try:

@@ -132,6 +132,30 @@ def test_a_wait_that_is_too_long_ends_and_one_that_is_cancelled_leaves_no_trace(
     asyncio.run(story())
 
 
+def test_room_is_told_to_one_at_a_time_and_by_one_who_has_gone_to_the_next():
+    async def story() -> None:
+        gate = Gate(1, 0, 0, "streams")
+        await gate.room(0)  # there is some, and nobody took it
+        await gate.enter()
+        with pytest.raises(Busy):
+            await gate.room(0.05)
+        first, second, third = (asyncio.create_task(gate.room(60)) for _ in range(3))
+        await asyncio.sleep(0)
+        gate.leave()
+        first.cancel()  # it was told, and cannot use it any more
+        await asyncio.wait({first, second}, timeout=20)
+        assert first.cancelled()
+        assert second.exception() is None
+        assert not third.done()
+        third.cancel()
+        await asyncio.wait({third})
+        gate.running = 1
+        gate.leave()
+        assert not gate.full
+
+    asyncio.run(story())
+
+
 @pytest.fixture
 def slow(monkeypatch):
     """Makes every query of ``/v1/ctr`` endless until it is told to stop."""
@@ -192,9 +216,9 @@ def test_streams_beyond_their_limit_are_503_and_a_finished_one_makes_room(lake, 
     assert client.store.lending.current.leases == 0
 
 
-def test_who_waits_for_room_for_a_stream_is_answered_when_there_is_some(lake, serve, monkeypatch):
+def test_who_waits_for_room_for_a_stream_is_answered_as_soon_as_there_is_some(lake, serve, monkeypatch):
     lake.publish([view("2016-01-03 14:00:00", f"p{number:05}" * 20) for number in range(60_000)])
-    client = serve(lake, streams=1, stream_rows=1000)
+    client = serve(lake, streams=1, stream_rows=1000, queue_seconds=3600)
     waiting = threading.Event()
 
     def longest(low: float, high: float) -> float:
