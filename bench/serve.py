@@ -63,7 +63,8 @@ def _run(size: Size, arguments: argparse.Namespace) -> str:
         inside = beside_peers(size, lake, replica, address, arguments.requests)
         over_http = outside(size, lake, replica, address, arguments)
     parts = [stands, f"### In the process, milliseconds (p50, p99)\n\n{inside}"]
-    parts.append(f"### Over HTTP, keep-alive connections\n\n{over_http}")
+    clients = f"{arguments.connections} connections that are kept, by wrk on the same cores"
+    parts.append(f"### Over HTTP: {clients}\n\n{over_http}")
     if arguments.growth:
         parts.append(f"### With {arguments.growth} days of history\n\n{_growth(size, lake, replica, arguments)}")
     return "\n".join(parts)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import shutil
 import socket
 import threading
+from collections.abc import Iterator
 
 import duckdb
 import pytest
@@ -16,6 +19,8 @@ from bench.serving.load import load
 from bench.serving.requests import kinds, path
 from serving.request.parameters import ctr_from_query
 from tests.conftest import Service
+
+needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed: scripts/test-servers.sh")
 
 SIZE = Size(days=2, products=5, minute_days=2)
 
@@ -46,34 +51,51 @@ def test_an_address_is_read_back_as_its_request():
         assert ctr_from_query(path(request).partition("?")[2].encode()) == request
 
 
-def answering(status: bytes) -> int:
-    """The port of a server that gives two clients one short answer each, again and again."""
+@contextlib.contextmanager
+def answering(status: bytes) -> Iterator[tuple[int, list[bytes]]]:
+    """The port of a server that gives every request one short answer, and the paths that it was asked for."""
     listener = socket.create_server(("127.0.0.1", 0))
+    asked: list[bytes] = []
 
     def serve() -> None:
-        with listener:
-            for _ in range(2):
+        with contextlib.suppress(OSError):
+            while True:
                 client, _ = listener.accept()
                 threading.Thread(target=answer, args=(client,), daemon=True).start()
 
     def answer(client: socket.socket) -> None:
-        with client:
-            while client.recv(10_000):
+        with client, contextlib.suppress(OSError):
+            while request := client.recv(10_000):
+                asked.append(request.split()[1])
                 client.sendall(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\n\r\n[]")
 
     threading.Thread(target=serve, daemon=True).start()
-    return int(listener.getsockname()[1])
+    with listener:
+        yield int(listener.getsockname()[1]), asked
+        listener.shutdown(socket.SHUT_RDWR)
 
 
-def test_the_load_counts_answers_and_ends_with_its_paths():
-    found = load(answering(b"200 OK"), ["/a", "/b", "/c"] * 10, connections=2, seconds=30)
-    assert found.a_second > 0
+@needs_wrk
+def test_the_load_asks_for_each_path_in_turn_and_counts_answers():
+    with answering(b"200 OK") as (port, asked):
+        found = load(port, ["/a", "/b?x=1&y=%20", "/c"], connections=1, seconds=1)
+    assert asked[:4] == [b"/b?x=1&y=%20", b"/c", b"/a", b"/b?x=1&y=%20"], (
+        "wrk looks at the first, and asks from the second on"
+    )
+    assert found.a_second == pytest.approx(len(asked), rel=0.2)
     assert 0 < found.p50 <= found.p99
 
 
-def test_an_answer_other_than_200_ends_the_load():
-    with pytest.raises(BenchError, match="503"):
-        load(answering(b"503 Busy"), ["/a"], connections=1, seconds=30)
+@needs_wrk
+def test_an_answer_that_refuses_ends_the_load():
+    with answering(b"503 Busy") as (port, _), pytest.raises(BenchError, match="answers were refusals"):
+        load(port, ["/a"], connections=1, seconds=1)
+
+
+def test_a_load_without_its_generator_says_what_to_do(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(BenchError, match=r"scripts/test-servers\.sh"):
+        load(1, ["/a"], connections=1, seconds=1)
 
 
 def test_downloads_measure_every_format_of_a_running_service(tmp_path):
