@@ -105,15 +105,19 @@ class BoundedProtocol(H11Protocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _expect_head(self) -> None:
-        self._head_timer = self.loop.call_later(self._limits.request_seconds, self._head_late)
+        self._head_timer = self.loop.call_later(self._limits.request_seconds, self._head_due)
 
-    def _head_late(self) -> None:
+    def _head_due(self) -> None:
+        self.app_state[TURNS].take(partial(self._head_late, self._head_timer))
+
+    def _head_late(self, timer: asyncio.TimerHandle | None) -> None:
+        if self._head_timer is not timer:  # the head has ended while this waited for its turn
+            return
         self._head_timer = None
         if not self.idle or self.transport.is_closing():
             return
         if self.conn.trailing_data[0]:
-            late = partial(self._refuse, HeadTooSlow(self._limits.request_seconds))
-            self.app_state[TURNS].take(late)
+            self._refuse(HeadTooSlow(self._limits.request_seconds))
         else:
             self.transport.close()
 

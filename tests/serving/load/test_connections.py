@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import re
@@ -8,6 +9,7 @@ import time
 
 import pytest
 
+from serving.load.turns import Turns
 from tests.serving.conftest import eventually
 from tests.serving.lake import view
 from tests.serving.reply.test_answers import CASE
@@ -30,9 +32,9 @@ def rest(connection: socket.socket) -> bytes:
     return text
 
 
-def ask(connection: socket.socket) -> bytes:
+def ask(connection: socket.socket, request: bytes = REQUEST) -> bytes:
     """A whole answer of ``/health/live``."""
-    connection.sendall(REQUEST)
+    connection.sendall(request)
     text = b""
     while not text.endswith(b"}"):
         piece = connection.recv(65536)
@@ -62,6 +64,17 @@ def test_a_second_head_that_does_not_end_is_408_too(lake, serve):
         assert ask(connection).startswith(b"HTTP/1.1 200")
         connection.sendall(b"GET /")
         assert rest(connection).startswith(b"HTTP/1.1 408")
+
+
+def test_a_head_that_ends_while_its_refusal_waits_for_its_turn_is_answered(lake, serve, monkeypatch):
+    client = serve(lake, request_seconds=0.4)
+    monkeypatch.setattr(Turns, "take", lambda _, work: asyncio.get_running_loop().call_later(1, work))
+    with connect(client) as connection:
+        connection.sendall(REQUEST[:8])
+        time.sleep(0.8)
+        assert ask(connection, REQUEST[8:]).startswith(b"HTTP/1.1 200")
+        time.sleep(0.8)  # its turn has come
+        assert ask(connection).startswith(b"HTTP/1.1 200")
 
 
 def test_a_connection_is_used_again_and_again_within_the_limit(lake, serve):
