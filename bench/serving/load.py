@@ -1,6 +1,6 @@
 """Load over HTTP by wrk: some connections that are kept open, each asking as soon as it has its answer.
 
-wrk takes a fiftieth of the processor time of a client in Python, so that what is measured is the server.
+A client in Python takes up to 0.18 ms for each answer, of the cores of the server that it is to measure.
 """
 
 from __future__ import annotations
@@ -39,18 +39,8 @@ def load(port: int, paths: Sequence[str], connections: int, seconds: int) -> Loa
     with tempfile.NamedTemporaryFile("w", suffix=".paths") as file:
         file.write("\n".join(paths))
         file.flush()
-        command = [
-            "wrk",
-            "--threads",
-            "1",
-            "--connections",
-            str(connections),
-            "--duration",
-            f"{seconds}s",
-            "--timeout",
-            "20s",
-        ]
-        command += ["--script", str(_SCRIPT), f"http://127.0.0.1:{port}", "--", file.name]
+        how = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", "-s", str(_SCRIPT)]
+        command = ["wrk", *how, f"http://127.0.0.1:{port}", "--", file.name]
         run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if run.returncode:
         raise BenchError(f"wrk: {run.stderr or run.stdout}")
