@@ -103,7 +103,7 @@ def main(arguments: list[str]) -> int:
     logging.config.dictConfig(log_config())
     come_last()
     settings = load_settings()
-    store, watchdog = Store(settings.of_heavy_process(), builds=False), Watchdog()
+    store, watchdog = Store(settings.of_heavy_process(), worker=False), Watchdog()
     store.poll()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(arguments[0])

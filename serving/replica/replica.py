@@ -11,7 +11,7 @@ import hashlib
 import logging
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import duckdb
@@ -23,6 +23,9 @@ from serving.settings import Settings
 logger = logging.getLogger(__name__)
 
 SUFFIX = ".duckdb"
+
+Cursors = Sequence[duckdb.DuckDBPyConnection]
+"""A cursor of each of the process's databases, which have the same segments attached."""
 
 _WRONG_CHECKSUM = "Corrupt database file"
 """What DuckDB says of a block that is not what was written."""
@@ -65,12 +68,12 @@ class Replica:
                 times.append(self.path(segment).stat().st_mtime)
         return max(times, default=None)
 
-    def attach(self, cursor: duckdb.DuckDBPyConnection, segments: Iterable[Segment]) -> frozenset[Segment]:
+    def attach(self, cursors: Cursors, segments: Iterable[Segment]) -> frozenset[Segment]:
         """Attach the segments that have a file; each has to be given back by ``release``. A broken file is deleted."""
         held = set()
         with self._lock:
             for segment in segments:
-                if self._shared(segment) or self._opened(cursor, segment):
+                if self._shared(segment) or self._opened(cursors, segment):
                     self._users[segment.name] += 1
                     held.add(segment)
         return frozenset(held)
@@ -90,14 +93,14 @@ class Replica:
                 found[number] = name
         return found
 
-    def release(self, cursor: duckdb.DuckDBPyConnection, segments: Iterable[Segment]) -> None:
+    def release(self, cursors: Cursors, segments: Iterable[Segment]) -> None:
         """Give segments back; those that nobody holds any more are detached."""
         with self._lock:
             for segment in segments:
                 self._users[segment.name] -= 1
                 if not self._users[segment.name]:
                     del self._users[segment.name]
-                    cursor.execute(segment_queries.detach(segment.name))
+                    _detach(cursors, segment)
 
     def suspects(self, segments: Collection[Segment], error: BaseException) -> frozenset[Segment]:
         """Those of the segments a read of which may have failed with this error; none if it was something else."""
@@ -119,11 +122,13 @@ class Replica:
         """Whether the segment is attached already, and nothing is against its use."""
         return bool(self._users[segment.name]) and segment.name not in self._suspects
 
-    def _opened(self, cursor: duckdb.DuckDBPyConnection, segment: Segment) -> bool:
+    def _opened(self, cursors: Cursors, segment: Segment) -> bool:
         if self._users[segment.name] or not self.path(segment).exists():
             return False  # a suspect that an older publication still holds stays out until it is given back
+        cursor = cursors[0]
         try:
-            cursor.execute(segment_queries.attach_segment(str(self.path(segment)), segment.name))
+            for one in cursors:
+                one.execute(segment_queries.attach_segment(str(self.path(segment)), segment.name))
             found = cursor.execute(segment_queries.name_in_segment(segment.name)).fetchall()
             if segment.name in self._suspects:
                 cursor.execute(segment_queries.read_segment(segment.name)).fetchall()
@@ -138,10 +143,15 @@ class Replica:
                     if self._names.setdefault(number, name) != name:
                         self._names[number] = None
             return True
-        cursor.execute(segment_queries.detach(segment.name))
+        _detach(cursors, segment)
         if self.path(segment).exists():
             self.discard(segment, reason)
         return False
+
+
+def _detach(cursors: Cursors, segment: Segment) -> None:
+    for cursor in cursors:
+        cursor.execute(segment_queries.detach(segment.name))
 
 
 def replica_folder(settings: Settings) -> Path:

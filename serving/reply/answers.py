@@ -51,13 +51,13 @@ def answer_at_once(store: Store, request: CtrRequest, if_none_match: str | None,
         known = _known(store, headers, if_none_match, began)
         if known is not None:
             return known
-        if not request.products:
+        if not request.products or store.quick_cursor is None:
             return None
         plan = make_plan(request, lease.snapshot.segments, lease.snapshot.held)
         if rows < small.MOST_CELLS or not small.at_once(request, plan):
             return None
         try:
-            return _few(store, lease.snapshot, request, plan, headers, began, store.own_cursor)
+            return _few(store, lease.snapshot, request, plan, headers, began, store.quick_cursor)
         except duckdb.Error:  # ``answer_ctr`` meets it again, and tells what it is
             return None
 

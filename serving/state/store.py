@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import threading
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from typing_extensions import Self
 
 from serving.contract import TABLES
 from serving.errors import Broken, Loading, NotReady, PublicationError, PublicationGone, PublicationUnknown
-from serving.load.threads import QUERY, yielding
 from serving.query.catalog_queries import coverage
 from serving.replica.builder import Builder
 from serving.replica.replica import Replica
@@ -22,7 +20,7 @@ from serving.replica.segments import Segment, segments_of
 from serving.settings import Settings
 from serving.state.cache import AnswerCache
 from serving.state.cost import sizes_of
-from serving.state.database import open_database
+from serving.state.database import Databases
 from serving.state.files import TableFiles, files_of
 from serving.state.history import is_kept, oldest_kept
 from serving.state.lending import Lending, Opened
@@ -82,35 +80,24 @@ class Lease:
 
 
 class Store:
-    """One DuckDB instance over the lake. ``poll`` follows the publications, ``lease`` lends the newest good one."""
+    """DuckDB over the lake. ``poll`` follows the publications, ``lease`` lends the newest good one."""
 
-    def __init__(self, settings: Settings, builds: bool = True) -> None:
-        """Opens DuckDB, and no publication yet; with ``builds`` it also makes the replica where it is missing."""
+    def __init__(self, settings: Settings, worker: bool = True) -> None:
+        """Opens DuckDB, and no publication yet; a worker also makes the replica where it is missing, and answers at once."""
         self.lake = settings.lake
-        self.memory, self.spill = settings.query_memory, settings.query_spill
-        """Bytes that all queries together may take, in memory and on disk."""
         self.lending = Lending(settings.older_publications, self._close)
         """The publications that are open."""
         self._opening = threading.Lock()
         self.cache = AnswerCache(settings.cache_bytes)
         """Finished answers by their entity tag."""
         self._log = PublicationLog(settings.lake)
-        self._spill = tempfile.TemporaryDirectory(prefix="ctr-serving-")
         self.replica = Replica(settings) if settings.replica else None
-        self.builder = Builder(settings, self.replica) if self.replica and builds else None
+        self.builder = Builder(settings, self.replica) if self.replica and worker else None
         folders = (settings.lake, str(self.replica.folder)) if self.replica else (settings.lake,)
-        # DuckDB's own threads inherit the priority of the one that opens it.
-        with yielding("open", 1, QUERY) as thread:
-            self._connection = thread.submit(
-                open_database,
-                settings.query_threads,
-                settings.query_memory,
-                self._spill.name,
-                folders,
-                settings.query_spill,
-            ).result()
-        self.own_cursor = self._connection.cursor()
-        """For the thread of the event loop, which needs no new one for each request."""
+        self._databases = Databases(settings, folders, quick=self.replica is not None and worker)
+        self.quick_cursor = self._databases.quick_cursor
+        self.memory, self.spill = self._databases.memory, settings.query_spill
+        """Bytes that statements of any size may take together, in memory and on disk."""
         self._polling = threading.Lock()
         self.history: list[Publication] = []
         """Every publication of the lake, newest first, as of the last change."""
@@ -156,7 +143,7 @@ class Store:
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A new cursor, for the one thread that asks."""
-        return self._connection.cursor()
+        return self._databases.cursor()
 
     def unready(self) -> NotReady:
         """The error that says why there is no publication to answer from."""
@@ -238,8 +225,7 @@ class Store:
             self.builder.close()
         with self._polling:
             self.closed = True
-        self._connection.close()
-        self._spill.cleanup()
+        self._databases.close()
 
     def _follow(self, publications: list[Publication]) -> None:
         self.history = publications
@@ -270,7 +256,7 @@ class Store:
         tables = {table: self._files(table, publication) for table in TABLES}
         query = coverage(tables["coverage"])
         try:
-            with self._connection.cursor() as cursor:
+            with self._databases.cursor() as cursor:
                 rows = [CoverageRow(*row) for row in cursor.execute(query.sql, query.values).fetchall()]
         except duckdb.Error as error:
             raise PublicationError(f"Publication {publication.number}: coverage cannot be read.") from error
@@ -293,8 +279,8 @@ class Store:
         if self.replica is None:
             return (), frozenset()
         segments = segments_of(publication, tables)
-        with self._connection.cursor() as cursor:
-            return segments, self.replica.attach(cursor, self.replica.wanted(segments))
+        with self._databases.cursors() as cursors:
+            return segments, self.replica.attach(cursors, self.replica.wanted(segments))
 
     def _look_for_segments(self) -> None:
         """Attach segments of the current publication that were built since, and have those built that are missing."""
@@ -303,8 +289,8 @@ class Store:
             return
         snapshot = opened.snapshot
         wanted = self.replica.wanted(snapshot.segments)
-        with self._connection.cursor() as cursor:
-            found = self.replica.attach(cursor, (segment for segment in wanted if segment not in snapshot.held))
+        with self._databases.cursors() as cursors:
+            found = self.replica.attach(cursors, (segment for segment in wanted if segment not in snapshot.held))
         if found:
             self.lending.add_segments(opened, found)
         if self.builder is not None:
@@ -320,8 +306,8 @@ class Store:
         given_back = self.lending.drop_segments(self.replica.suspects(segments, error))
         if given_back:
             logger.error("replica: %d segments are in doubt, Delta answers meanwhile: %s", len(given_back), error)
-            with self._connection.cursor() as cursor:
-                self.replica.release(cursor, given_back)
+            with self._databases.cursors() as cursors:
+                self.replica.release(cursors, given_back)
 
     def replica_state(self, snapshot: Snapshot) -> ReplicaState | None:
         """How much of the replica of a publication is there; ``None`` where none is kept."""
@@ -335,8 +321,8 @@ class Store:
         if self.closed:
             return
         if self.replica is not None:
-            with self._connection.cursor() as cursor:
-                self.replica.release(cursor, snapshot.held)
+            with self._databases.cursors() as cursors:
+                self.replica.release(cursors, snapshot.held)
 
     def _report(self, problem: str | None, cause: BaseException | None = None) -> None:
         """Log a problem when it changes; it stays in ``problem`` until it is gone."""

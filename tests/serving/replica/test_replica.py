@@ -292,7 +292,7 @@ def test_what_is_kept_is_given_at_once_and_an_older_publication_is_left_to_a_thr
 def test_a_segment_that_cannot_be_read_at_once_is_left_to_a_thread(lake, open_replica):
     lake.publish(VIEWS)
     store = open_replica(lake)
-    store.own_cursor.close()
+    store.quick_cursor.close()
     assert answer_at_once(store, CtrRequest(DAY.start, DAY.end, 60, products=("a",)), None, 10_000) is None
 
 

@@ -14,6 +14,7 @@ from deltalake import DeltaTable
 from serving.contract import TABLES
 from serving.errors import NotReady
 from serving.query.statements import stored
+from serving.settings import Settings
 from serving.state.store import Store
 from tests.serving.lake import Lake, view
 
@@ -230,11 +231,14 @@ def test_a_closed_store_no_longer_looks_and_takes_leases_back(lake, open_store):
     assert store.snapshot.version == 2
 
 
-def test_no_statement_gets_at_files_outside_the_lake_or_at_the_settings(lake, open_store, tmp_path):
+@pytest.mark.parametrize("quick", [False, True])
+def test_no_statement_gets_at_files_outside_the_lake_or_at_the_settings(lake, open_store, tmp_path, quick):
     lake.publish()
     secret = tmp_path / "secret.csv"
     secret.write_text("a\n1\n")
-    with open_store(lake).lease() as lease:
+    store = open_store(lake, replica=True, replica_folder=str(lake.path / "replica"))
+    with store.lease() as lease:
+        cursor = store.quick_cursor if quick else lease.cursor
         for statement in (
             f"SELECT * FROM read_csv('{secret}')",
             f"COPY (SELECT 1) TO '{tmp_path / 'out.csv'}'",
@@ -256,9 +260,27 @@ def test_no_statement_gets_at_files_outside_the_lake_or_at_the_settings(lake, op
             "LOAD httpfs",
         ):
             with pytest.raises(duckdb.Error):
-                lease.cursor.execute(statement)
-        assert lease.cursor.execute("SELECT current_setting('lock_configuration')").fetchone() == (True,)
+                cursor.execute(statement)
+        assert cursor.execute("SELECT current_setting('lock_configuration')").fetchone() == (True,)
     assert {file.name for file in tmp_path.iterdir()} == {"lake", "secret.csv"}
+
+
+def test_the_databases_of_a_worker_share_the_memory_that_the_settings_allow(lake, open_store, tmp_path):
+    lake.publish()
+    store = open_store(lake, replica=True, replica_folder=str(tmp_path / "replica"), query_memory="400MiB")
+    asked = "SELECT current_setting('memory_limit'), current_setting('max_temp_directory_size')"
+    assert store.cursor().execute(asked).fetchone()[0] == "300.0 MiB"
+    assert store.quick_cursor.execute(asked).fetchone() == ("100.0 MiB", "0 bytes")
+
+
+def test_the_process_of_large_answers_has_all_its_memory_for_one_database(lake, tmp_path):
+    settings = Settings(lake=str(lake.path), replica_folder=str(tmp_path / "replica"), query_memory="400MiB")
+    store = Store(settings, worker=False)
+    try:
+        assert store.cursor().execute("SELECT current_setting('memory_limit')").fetchone() == ("400.0 MiB",)
+        assert store.quick_cursor is None
+    finally:
+        store.close()
 
 
 ROWS = [
