@@ -70,6 +70,11 @@ class Read:
     quarantine: list[DataFile] = field(default_factory=list)
     files: dict[str, FileResult] = field(default_factory=dict)
 
+    @property
+    def unread(self) -> set[str]:
+        """``file_id`` of the files that could not be read."""
+        return {file_id for file_id, result in self.files.items() if result.failure is not None}
+
 
 def read_events(spark: SparkSession, tasks: list[list[Piece]], reading: Reading) -> Read:
     """Runs the tasks and gathers their results; rows of files that failed are left out.

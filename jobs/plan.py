@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
@@ -50,8 +50,9 @@ class Batch:
     archives: list[EventFile] = field(default_factory=list)
     failed: list[tuple[EventFile, str]] = field(default_factory=list)
     """Files that could not even be looked into, each with the reason."""
-    replaced: list[Statement] = field(default_factory=list)
-    """Loaded files whose path now holds another content."""
+    replaced: list[tuple[Statement, str]] = field(default_factory=list)
+    """Loaded files that lose their rows, each with the ``file_id`` of what takes their place: what their path holds now, or another
+    file of their content."""
 
     @property
     def empty(self) -> bool:
@@ -62,6 +63,14 @@ class Batch:
     def bytes(self) -> int:
         """Bytes of the files to read, as they lie on disk (members of archives: unpacked)."""
         return sum(file.size for file in self.files)
+
+    def gone(self, unread: Collection[str]) -> list[Statement]:
+        """The loaded files that lose their rows, as something took their place; ``unread`` are contents that could not be read.
+
+        Where all that was to take the place of a file could not be read, its rows stay until it can be.
+        """
+        found = {known.file_id: known for known, content in self.replaced if content not in unread}
+        return list(found.values())
 
 
 @dataclass(frozen=True)
@@ -107,7 +116,7 @@ def make_batches(
     readable = _look_into(root, new, ledger, selection, first)
     wanted = _set_copies_aside(root, readable, ledger, first, checksums)
     batches = _cut(wanted, batch_bytes, first)
-    _find_replaced(batches, ledger)
+    _find_replaced(batches, ledger, checksums)
     return [batch for batch in batches if not batch.empty]
 
 
@@ -231,10 +240,18 @@ def _copies_with_originals(batches: list[Batch]) -> None:
         holders.get(original, batches[0]).duplicates.append((file, original))
 
 
-def _find_replaced(batches: list[Batch], ledger: Ledger) -> None:
-    by_path = {statement.path: statement for statement in ledger.loaded()}
+def _find_replaced(batches: list[Batch], ledger: Ledger, checksums: Checksums) -> None:
+    by_path = {known.path: known for known in ledger.loaded()}
+    by_content = {(known.platform, known.size, known.checksum): known for known in ledger.loaded() if known.checksum}
     for batch in batches:
-        for file in [*batch.files, *(copy for copy, _ in batch.duplicates)]:
+        for file, content in [*((file, file.file_id) for file in batch.files), *batch.duplicates]:
             known = by_path.get(file.path)
             if known is not None and known.file_id != file.file_id:
-                batch.replaced.append(known)
+                batch.replaced.append((known, content))
+        for file in batch.files:
+            # Its content is loaded, and read again as the path it came from holds another, which may fail, or come batches later.
+            # Whichever is read first, the rows are there once.
+            checksum = checksums.get(file.file_id)
+            known = by_content.get((file.platform, file.size, checksum)) if checksum else None
+            if known is not None:
+                batch.replaced.append((known, file.file_id))

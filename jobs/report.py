@@ -74,7 +74,7 @@ class Report(Outcome):
         failed = [(file.path, result.failure) for file in batch.files if (result := read.files[file.file_id]).failure]
         failed += [(file.path, reason) for file, reason in batch.failed]
         self.files.update(loaded=len(batch.files) + len(batch.failed) - len(failed), failed=len(failed))
-        self.files["replaced"] = len(batch.replaced)
+        self.files["replaced"] = len(batch.gone(read.unread))
         foreign = []
         for file in batch.files:
             if (result := read.files[file.file_id]).failure is None:

@@ -146,17 +146,17 @@ class Run:
     def _write(self, batch: Batch, read: Read, purchases: Purchases, number: int) -> set[Partition]:
         """Commits rows of views, quarantine and purchases; the partitions whose counts may have changed."""
         with self.stages.stage("commit"):
-            kept, gone = self._without_replaced(replaced(batch, read), VIEWS)
+            kept, gone = self._without(batch.gone(read.unread), VIEWS)
             self.lake.commit(VIEWS, number, [*read.views, *kept], gone)
             items = purchases.rejects
             self.lake.commit(QUARANTINE, number, [*items.new, *items.rest], items.removes)
             # Only now: a data file may hold order items that are settled and records of a file that is replaced.
-            rejects, old_rejects = self._without_replaced(replaced(batch, read), QUARANTINE)
+            rejects, old_rejects = self._without(batch.gone(read.unread), QUARANTINE)
             self.lake.commit(QUARANTINE, number, [*read.quarantine, *rejects], old_rejects)
             self.lake.commit(PURCHASES, number, purchases.adds, purchases.removes)
         return {(file.date, file.platform) for file in [*read.views, *gone]} | purchases.changed
 
-    def _without_replaced(self, replaced: list[Statement], table: Table) -> tuple[list[DataFile], list[DataFile]]:
+    def _without(self, replaced: list[Statement], table: Table) -> tuple[list[DataFile], list[DataFile]]:
         """What has to be added and removed so that rows of replaced files are gone."""
         days = [day for known in replaced for day in known.days(table)]
         if not days:
@@ -178,17 +178,6 @@ def conclusions(batch: Batch, read: Read, number: int) -> list[dict[str, Any]]:
             rows.append(statement(file, number, LOADED, checksum=result.checksum, **account_columns(result.account)))
     now = datetime.now(timezone.utc)
     rows += [
-        {**asdict(known), "batch": number, "state": REPLACED, "recorded_at": now} for known in replaced(batch, read)
+        {**asdict(known), "batch": number, "state": REPLACED, "recorded_at": now} for known in batch.gone(read.unread)
     ]
     return rows
-
-
-def replaced(batch: Batch, read: Read) -> list[Statement]:
-    """Loaded files whose path holds another content that was read; where that failed, the old rows stay until it can be.
-
-    A path that became a copy of a file holds what that file holds.
-    """
-    contents = [(file, file.file_id) for file in batch.files] + batch.duplicates
-    unread = {file_id for file_id, result in read.files.items() if result.failure is not None}
-    well = {file.path for file, content in contents if content not in unread}
-    return [known for known in batch.replaced if known.path in well]

@@ -68,6 +68,8 @@ CHAINS: tuple[tuple[Delivery, ...], ...] = (
         file("MobileWeb/2016-02-03/i.gz", gzip.compress(views(None, 50), mtime=0)[:-9], 60),
         file("MobileWeb/2016-02-03/i.gz", gzip.compress(views(None, 8), mtime=0), 120),
     ),
+    # A copy of what that was at first, which it may not be any more when the copy comes.
+    (file("MobileWeb/2016-02-03/i (1).gz", gzip.compress(views(None, 5), mtime=0)),),
     (file("Android/2016-02-09/late", views("late", 5, day=-400)),),
     (file("Android/2016-02-09/early", views("early", 5, day=3)),),
     (file("Android/2016-02-09/clock", lines(message(event("clock", IN_2040)))),),
@@ -138,7 +140,7 @@ def test_all_at_once_gives_what_the_rules_say(at_once):
         ("2016-02-01", "iOS", "f"): (2, 0),
         ("2016-02-01", "Android", "10_001"): (5, 0),
         ("2016-02-02", "MobileWeb", "10_001"): (5, 0),
-        ("2016-02-01", "MobileWeb", "10_001"): (50 + 8, 0),
+        ("2016-02-01", "MobileWeb", "10_001"): (50 + 8 + 5, 0),
         ("2014-12-28", "Android", "10_001"): (5, 0),
         ("2016-02-04", "Android", "10_001"): (5, 0),
         ("2040-01-01", "Android", "clock"): (1, 0),

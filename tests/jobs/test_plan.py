@@ -112,7 +112,7 @@ def test_known_copies_of_a_file_that_is_replaced_are_read_with_it(folder):
         [(copy, of)] = batch.duplicates
         assert copy.path == "iOS/c"
         assert of in [file.file_id for file in batch.files]
-        assert [known.file_id for known in batch.replaced] == [original]
+        assert [known.file_id for known in batch.gone(())] == [original]
 
 
 def test_a_changed_file_replaces_the_one_loaded_under_its_path(folder):
@@ -121,7 +121,7 @@ def test_a_changed_file_replaces_the_one_loaded_under_its_path(folder):
     folder.put("iOS/a", b"new!")
     batch = folder.batch()
     assert paths(batch.files) == ["iOS/a"]
-    assert [known.file_id for known in batch.replaced] == [old]
+    assert [known.file_id for known in batch.gone(())] == [old]
 
 
 def test_the_same_content_delivered_again_under_its_path_is_read_and_replaces_itself(folder):
@@ -131,7 +131,7 @@ def test_the_same_content_delivered_again_under_its_path_is_read_and_replaces_it
     batch = folder.batch()
     assert paths(batch.files) == ["iOS/a"]
     assert batch.duplicates == []
-    assert len(batch.replaced) == 1
+    assert len(batch.gone(())) == 1
 
 
 def test_batches_are_cut_by_bytes_newest_day_first(folder):

@@ -166,6 +166,40 @@ def test_a_copy_takes_the_place_of_an_original_that_was_replaced(world):
     assert world.states() == {"iOS/a": "loaded", "iOS/b": "loaded"}
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_copy_holds_the_rows_of_its_original_while_that_comes_again_cut(world, known):
+    old, new = (gzip.compress(lines(message(event(name), message_id=None)), mtime=0) for name in ("old", "new product"))
+    world.put("iOS/a.gz", old)
+    if known:
+        world.put("iOS/b.gz", old)
+    world.run()
+    world.put("iOS/a.gz", new[:-9], changed=1_460_000_000)
+    world.put("iOS/b.gz", old)
+    world.run()
+    assert world.days() == [("02-01", "iOS", "10_001", 0, 1), ("02-01", "iOS", "old", 1, 0)]
+    world.put("iOS/a.gz", new, changed=1_460_000_060)
+    world.run()
+    assert [row[2:] for row in world.days()] == [("10_001", 0, 1), ("new product", 1, 0), ("old", 1, 0)]
+
+
+@pytest.mark.parametrize("newest", ["a", "b"])
+def test_no_publication_has_the_rows_of_a_replaced_file_and_of_its_copy(world, newest):
+    names = {name: f"iOS/2016-02-0{2 if name == newest else 1}/{name}" for name in ("a", "b")}
+    for path in names.values():
+        world.put(path, lines(message(event("old"), message_id=None)))
+    world.run()
+    world.put(names["a"], lines(message(event("new product"), message_id=None)))
+    world.run(batch_bytes=1)
+    published = [row["ctr_day_version"] for row in world.lake.read(PUBLICATIONS).to_pylist()]
+    views = [
+        sum(row["views"] for row in world.lake.read(CTR_DAY, version=version).to_pylist() if row["product"] == "old")
+        for version in published
+    ]
+    assert len(views) > 1
+    assert set(views) == {1}
+    assert [row[2:] for row in world.days()] == [("10_001", 0, 1), ("new product", 1, 0), ("old", 1, 0)]
+
+
 def test_late_events_touch_only_their_day(world):
     world.put("iOS/a", lines(message(message_id="1")))
     world.run()
