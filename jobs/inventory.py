@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.lake import Lake, existing_lake
-from jobs.ledger import Ledger, Statement
+from jobs.ledger import FAILED, Ledger, Statement
 from jobs.lock import lock_holder
 from jobs.publish import LOADS, newest_publication, newest_runs
 from jobs.quarantine import Count, count_rows
@@ -32,6 +32,7 @@ def lake_status(root: str) -> dict[str, Any]:
     status: dict[str, Any] = {"lake": root, "running": lock_holder(root), "publication": None, "platforms": {}}
     statements = Ledger.read(lake).statements
     status["files"] = dict(Counter(known.state for known in statements.values()))
+    status["failed_files"] = _failed(statements)
     if newest is None:
         return status
     status["publication"] = {
@@ -52,6 +53,13 @@ def lake_status(root: str) -> dict[str, Any]:
     status["days"] = _days(rows)
     status["quarantine"] = _quarantined(count_rows(lake, newest["quarantine_version"]), statements)
     return status
+
+
+def _failed(statements: dict[str, Statement]) -> list[dict[str, str | None]]:
+    """Path and reason of the files that failed last, newest first."""
+    failed = [known for known in statements.values() if known.state == FAILED]
+    failed.sort(key=lambda known: known.recorded_at, reverse=True)
+    return [{"path": known.path, "reason": known.detail} for known in failed[:_FILES]]
 
 
 def _run(run: dict[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ LOADED = "loaded"
 DUPLICATE = "duplicate"
 FAILED = "failed"
 REPLACED = "replaced"
+GONE = "gone"
 UNKNOWN_PLATFORM = "unknown_platform"
 ARCHIVE = "archive"
 
@@ -33,6 +34,7 @@ STATES = {
     DUPLICATE: "same content as another loaded file of its platform; adds nothing",
     FAILED: "could not be read to its end; tried again by every run",
     REPLACED: "was loaded; a changed file came under the same path and took its place",
+    GONE: "could not be read, and is not at the source any more; what came in its place has a statement of its own",
     UNKNOWN_PLATFORM: "lies in no folder of a platform; not read",
     ARCHIVE: "a ZIP; its members have statements of their own",
 }
@@ -84,7 +86,7 @@ class Ledger:
         found = self.statements.get(file.file_id)
         if found is None or found.state in (PLANNED, FAILED):
             return False
-        if found.state == REPLACED:  # and yet it is listed: what was there before has come back
+        if found.state in (REPLACED, GONE):  # and yet it is listed: what was there before has come back
             return False
         if found.state == DUPLICATE:
             return not self._lacks_original(found)

@@ -16,6 +16,7 @@ from jobs.discover import EventFile, Listing, is_archive, list_events, list_memb
 from jobs.errors import UnreadableFile
 from jobs.ledger import DUPLICATE, Ledger, Statement
 from jobs.paths import archive_of, written_member
+from jobs.source import Source
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Batch:
     archives: list[EventFile] = field(default_factory=list)
     failed: list[tuple[EventFile, str]] = field(default_factory=list)
     """Files that could not even be looked into, each with the reason."""
+    given_up: list[Statement] = field(default_factory=list)
+    """Files that could not be read before, and are not there any more."""
     replaced: list[tuple[Statement, str]] = field(default_factory=list)
     """Loaded files that lose their rows, each with the ``file_id`` of what takes their place: what their path holds now, or another
     file of their content."""
@@ -57,7 +60,7 @@ class Batch:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to do or to record."""
-        return not any((self.files, self.duplicates, self.unknown, self.archives, self.failed))
+        return not any((self.files, self.duplicates, self.unknown, self.archives, self.failed, self.given_up))
 
     @property
     def bytes(self) -> int:
@@ -80,12 +83,9 @@ class Plan:
     listing: Listing
     batches: list[Batch]
     removed: list[str]
-    """Paths of loaded files that are not at the source any more; their rows stay."""
-
-    @property
-    def source_is_empty(self) -> bool:
-        """Whether nothing at all stands under the root, not even a file set apart."""
-        return not (self.listing.files or self.listing.unfinished)
+    """Paths of loaded files that are not at the source any more; their rows stay. Members of archives: of those looked into."""
+    source_is_empty: bool
+    """Whether nothing at all stands under the root, not even a file set apart."""
 
 
 Checksums = dict[str, str]
@@ -99,25 +99,24 @@ def make_plan(config: Config, ledger: Ledger, selection: Selection, checksums: C
         JobError: the root is missing or cannot be read.
     """
     listing = list_events(config.events, config.unfinished_names, config.young_seconds)
-    there = {file.path for file in listing.files}.union(listing.unfinished)
-    removed = sorted(known.path for known in ledger.loaded() if archive_of(known.path) not in there)
-    known = {} if checksums is None else checksums
-    batches = make_batches(config.events, listing, ledger, selection, config.batch_bytes, known)
-    return Plan(listing, batches, removed)
+    return plan_listing(
+        config.events, listing, ledger, selection, config.batch_bytes, {} if checksums is None else checksums
+    )
 
 
-def make_batches(
+def plan_listing(
     root: str, listing: Listing, ledger: Ledger, selection: Selection, batch_bytes: int, checksums: Checksums
-) -> list[Batch]:
-    """The run's work in order; the first batch also holds what needs no reading. No work: an empty list."""
-    first = Batch()
+) -> Plan:
+    """The run's work in order; the first batch also holds what needs no reading. No work: no batch."""
+    first, source = Batch(), Source(listing, ledger)
     new = [file for file in listing.files if not ledger.is_done(file) and _has_to_be_opened(root, file, selection)]
     new += _left_alone(new, listing, ledger)
-    readable = _look_into(root, new, ledger, selection, first)
+    readable = _look_into(root, new, source, selection, first)
     wanted = _set_copies_aside(root, readable, ledger, first, checksums)
     batches = _cut(wanted, batch_bytes, first)
     _find_replaced(batches, ledger, checksums)
-    return [batch for batch in batches if not batch.empty]
+    first.given_up = source.given_up()
+    return Plan(listing, [batch for batch in batches if not batch.empty], source.removed(), source.is_empty)
 
 
 def _has_to_be_opened(root: str, file: EventFile, selection: Selection) -> bool:
@@ -138,7 +137,7 @@ def _left_alone(new: list[EventFile], listing: Listing, ledger: Ledger) -> list[
     return [file for file in copies if file.file_id not in ledger.tried and paths.get(file.path) != file.file_id]
 
 
-def _look_into(root: str, new: list[EventFile], ledger: Ledger, selection: Selection, batch: Batch) -> list[EventFile]:
+def _look_into(root: str, new: list[EventFile], source: Source, selection: Selection, batch: Batch) -> list[EventFile]:
     """Files of a platform, members of archives among them; the others go to the batch's lists.
 
     An archive with members that were not asked for is not recorded as seen: a later run looks into it again.
@@ -146,13 +145,16 @@ def _look_into(root: str, new: list[EventFile], ledger: Ledger, selection: Selec
     readable: list[EventFile] = []
     for file in new:
         if not is_archive(root, file):
+            source.looked_into(file, [file])
             (readable if file.platform else batch.unknown).append(file)
             continue
         try:
-            members = [member for member in list_members(root, file) if not ledger.is_done(member)]
+            listed = list_members(root, file)
         except UnreadableFile as error:
             batch.failed.append((file, str(error)))
             continue
+        source.looked_into(file, listed)
+        members = [member for member in listed if not source.ledger.is_done(member)]
         wanted = [member for member in members if selection.takes(member)]
         if len(wanted) == len(members):
             batch.archives.append(file)

@@ -19,6 +19,7 @@ from jobs.ledger import (
     ARCHIVE,
     DUPLICATE,
     FAILED,
+    GONE,
     LOADED,
     PLANNED,
     REPLACED,
@@ -177,7 +178,6 @@ def conclusions(batch: Batch, read: Read, number: int) -> list[dict[str, Any]]:
         else:
             rows.append(statement(file, number, LOADED, checksum=result.checksum, **account_columns(result.account)))
     now = datetime.now(timezone.utc)
-    rows += [
-        {**asdict(known), "batch": number, "state": REPLACED, "recorded_at": now} for known in batch.gone(read.unread)
-    ]
+    for state, statements in ((REPLACED, batch.gone(read.unread)), (GONE, batch.given_up)):
+        rows += [{**asdict(known), "batch": number, "state": state, "recorded_at": now} for known in statements]
     return rows

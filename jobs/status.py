@@ -51,6 +51,8 @@ def show_status(status: dict[str, Any], console: Console) -> None:
         console.print(f"running: {holder['job']} (pid {holder['pid']} on {holder['host']}, since {holder['since']})")
     files = ", ".join(f"{count:,} {state}" for state, count in sorted(status["files"].items()))
     console.print(f"files: {files or 'none'}", highlight=False)
+    for file in status["failed_files"]:
+        console.print(f"  failed: {file['path']} ({file['reason']})", markup=False, highlight=False, soft_wrap=True)
     if publication is None:
         console.print("nothing published yet: run ./spark-submit.sh daily")
         return

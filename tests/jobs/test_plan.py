@@ -12,7 +12,7 @@ import pytest
 from jobs.checksum import content_checksum
 from jobs.discover import list_events
 from jobs.ledger import DUPLICATE, FAILED, LOADED, PLANNED, UNKNOWN_PLATFORM, Ledger, Statement
-from jobs.plan import Selection, make_batches
+from jobs.plan import Selection, plan_listing
 
 NOW = datetime(2016, 2, 1, tzinfo=timezone.utc)
 
@@ -39,9 +39,12 @@ class Folder:
         )
         return file.file_id
 
-    def batches(self, batch_bytes=1 << 30, **selection):
+    def plan(self, batch_bytes=1 << 30, **selection):
         listing = list_events(str(self.root), ())
-        return make_batches(str(self.root), listing, self.ledger, Selection(**selection), batch_bytes, {})
+        return plan_listing(str(self.root), listing, self.ledger, Selection(**selection), batch_bytes, {})
+
+    def batches(self, *args, **selection):
+        return self.plan(*args, **selection).batches
 
     def batch(self, **selection):
         [batch] = self.batches(**selection)

@@ -18,6 +18,7 @@ from jobs.audit import audit
 from jobs.audit.cells import Period
 from jobs.config import Config
 from jobs.errors import JobError
+from jobs.inventory import lake_status
 from jobs.lake import Lake
 from jobs.ledger import REPLACED, Ledger
 from jobs.lock import lake_lock
@@ -219,6 +220,74 @@ def test_a_file_that_cannot_be_read_is_failed_told_and_tried_again(world):
     world.put("iOS/a.gz", packed)
     world.run()
     assert world.days() == [("02-01", "iOS", "10_001", 1, 1)]
+    assert lake_status(world.lake.root)["files"] == {"gone": 1, "loaded": 1}
+
+
+def test_a_failed_file_that_is_taken_away_is_failed_no_more_and_is_read_when_it_is_back(world):
+    world.put("iOS/good", lines(message()))
+    cut = gzip.compress(lines(message()))[:-9]
+    world.put("iOS/a.gz", cut, changed=1_460_000_000)
+    world.run()
+    [failed] = lake_status(world.lake.root)["failed_files"]
+    assert failed["path"] == "iOS/a.gz"
+    assert "cut or damaged" in failed["reason"]
+    (world.path / "events" / "iOS" / "a.gz").unlink()
+    assert [report.publication for report in world.run()] == [2]
+    assert lake_status(world.lake.root)["failed_files"] == []
+    assert world.states()["iOS/a.gz"] == "gone"
+    assert world.run()[0].publication is None
+    world.put("iOS/a.gz", cut, changed=1_460_000_000)
+    world.run()
+    assert world.states()["iOS/a.gz"] == "failed"
+
+
+def test_failed_files_of_a_source_that_is_not_mounted_stay_failed(world):
+    world.put("iOS/a.gz", gzip.compress(lines(message()))[:-9])
+    world.run()
+    (world.path / "events").rename(world.path / "elsewhere")
+    (world.path / "events").mkdir()
+    assert world.run()[0].publication is None
+    assert world.states() == {"iOS/a.gz": "failed"}
+
+
+def zip_of(**members):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+def test_members_that_an_archive_lost_are_told_and_keep_their_rows(world):
+    one, two, better = (lines(message(event(name), message_id=None)) for name in ("one", "two", "better"))
+    world.put("iOS/day.zip", zip_of(one=one, two=two))
+    world.run()
+    world.put("iOS/day.zip", zip_of(one=one, three=better))
+    [report] = world.run()
+    assert report.files["removed"] == 1
+    assert (
+        "files that were loaded and are gone from the source (their rows stay): 1: iOS/day.zip!two" in report.warnings
+    )
+    assert [row[2] for row in world.days()] == ["10_001", "better", "one", "two"]
+    world.put("iOS/day.zip", zip_of(one=one, two=b"", three=better))
+    world.run()
+    assert [row[2] for row in world.days()] == ["10_001", "better", "one"]
+
+
+PLAIN, OTHER = (lines(message(event(name), message_id=None)) for name in ("plain", "other"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "gone"),
+    [(zip_of(one=PLAIN), OTHER, "iOS/a!one"), (PLAIN, zip_of(one=OTHER), "iOS/a")],
+)
+def test_an_archive_that_becomes_a_plain_file_or_the_reverse_is_told_every_night(world, before, after, gone):
+    world.put("iOS/a", before)
+    world.run()
+    world.put("iOS/a", after)
+    told = f"files that were loaded and are gone from the source (their rows stay): 1: {gone}"
+    assert [told in world.run()[0].warnings for _ in range(2)] == [True, True]
+    assert [row[2] for row in world.days()] == ["10_001", "other", "plain"]
 
 
 def test_a_file_that_fails_again_for_the_same_reason_is_told_and_publishes_nothing(world):

@@ -1,0 +1,64 @@
+"""What of the files that the ledger knows stands at the source, as far as a plan has looked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from jobs.discover import EventFile, Listing
+from jobs.ledger import ARCHIVE, FAILED, PLANNED, Ledger, Statement
+from jobs.paths import archive_of
+
+
+@dataclass
+class Source:
+    """The listed files, and what stands in those that were looked into."""
+
+    listing: Listing
+    ledger: Ledger
+    _inside: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._files = {file.path: file for file in self.listing.files}
+        self._unfinished = set(self.listing.unfinished)
+
+    def looked_into(self, file: EventFile, holds: Iterable[EventFile]) -> None:
+        """A listed file holds these: an archive its members, any other file itself."""
+        self._inside[file.path] = {held.path: held.file_id for held in holds}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing at all stands there, not even a file set apart."""
+        return not (self._files or self._unfinished)
+
+    def removed(self) -> list[str]:
+        """Paths of loaded files that are not there any more, whatever they would hold; in order."""
+        return sorted(known.path for known in self.ledger.loaded() if not self._has(known))
+
+    def given_up(self) -> list[Statement]:
+        """Files that no run could read, or that a dead run was about to, and that are not there any more as they were."""
+        if self.is_empty:  # most likely not mounted
+            return []
+        open_ones = (known for known in self.ledger.statements.values() if known.state in (FAILED, PLANNED))
+        return [known for known in open_ones if not self._has_unchanged(known)]
+
+    def _has(self, known: Statement) -> bool:
+        top = archive_of(known.path)
+        if top in self._unfinished:
+            return True
+        if top not in self._files:
+            return False
+        if top in self._inside:
+            return known.path in self._inside[top]
+        said = self.ledger.statements.get(self._files[top].file_id)
+        if said is None or said.state in (FAILED, PLANNED):  # nobody has looked into it
+            return True
+        return (known.path != top) == (said.state == ARCHIVE)
+
+    def _has_unchanged(self, known: Statement) -> bool:
+        top = archive_of(known.path)
+        if top in self._inside:
+            return self._inside[top].get(known.path) == known.file_id
+        if top in self._files and known.path == top:
+            return self._files[top].file_id == known.file_id
+        return self._has(known)
