@@ -25,7 +25,15 @@ else:
 ROOT = Path(__file__).resolve().parent.parent
 """The project folder: relative paths in ``conf/ctr.toml`` start here."""
 
-LIMITS = ("quarantined", "few_views", "platform_behind", "purchases_without_views", "ctr_above_1")
+LIMITS = (
+    "quarantined",
+    "purchases_lost",
+    "items_quarantined",
+    "few_views",
+    "platform_behind",
+    "purchases_without_views",
+    "ctr_above_1",
+)
 """Data-quality limits (``jobs.quality``)."""
 
 _PATHS = ("events", "lake", "purchases_url")
@@ -108,7 +116,16 @@ class Config(BaseSettings):
     task_bytes: Bytes = Field(128 << 20, description="bytes of event files that one Spark task reads")
     record_bytes: Bytes = Field(16 << 20, description="longest record; a longer one is quarantined")
     quarantine_limit: float = Field(
-        0.05, ge=0, le=1, description="share of the records or of the product events that may be quarantined"
+        0.05,
+        ge=0,
+        le=1,
+        description="share of the records, of the product events or of the order items that may be quarantined",
+    )
+    purchases_lost_limit: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="share of the lake's purchases that one run may take away, of more than 100; 1: any",
     )
     compact_bytes: Bytes = Field(64 << 20, description="data files below this are merged by maintain")
     quarantine_days: int = Field(90, ge=1, description="days after which maintain removes rows of the quarantine")
@@ -123,7 +140,8 @@ class Config(BaseSettings):
     )
     retired_platforms: Names = Field((), description="platforms that deliver no more: they are behind for ever")
     fatal_limits: Names = Field(
-        ("quarantined",), description=f"limits that make a run exit 3, the others warn; of {', '.join(LIMITS)}"
+        ("quarantined", "purchases_lost"),
+        description=f"limits that make a run exit 3, the others warn; of {', '.join(LIMITS)}",
     )
 
     @field_validator("orders_timezone")

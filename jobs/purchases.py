@@ -8,7 +8,7 @@ table exactly the (date, platform) partitions whose content differs are replaced
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
@@ -46,12 +46,22 @@ class Purchases:
     """What a run found in the database against what the lake holds."""
 
     counts: dict[str, Any] = field(default_factory=dict)
-    """``items`` read, ``purchases``, ``excluded``, ``without_order`` and ``quarantined``, ``other_devices`` by device, and
-    ``duplicate_orders``: rows of orders whose id another row has already."""
+    """``items`` read, ``purchases``, ``excluded``, ``without_order`` and ``quarantined``, ``other_devices`` by device,
+    ``duplicate_orders``: rows of orders whose id another row has already, and ``held``: purchases in the lake before."""
     changed: set[Partition] = field(default_factory=set)
     adds: list[DataFile] = field(default_factory=list)
     removes: list[DataFile] = field(default_factory=list)
     rejects: Settled = field(default_factory=Settled)
+
+    @property
+    def difference(self) -> dict[Partition, int]:
+        """By how many purchases each changed partition grows, or below 0 shrinks."""
+        rows: Counter[Partition] = Counter()
+        for file in self.adds:
+            rows[file.date, file.platform] += file.rows
+        for file in self.removes:
+            rows[file.date, file.platform] -= file.rows
+        return dict(rows)
 
 
 def read_purchases(spark: SparkSession, config: Config, lake: Lake, batch: int, today: date) -> Purchases:
@@ -74,7 +84,11 @@ def read_purchases(spark: SparkSession, config: Config, lake: Lake, batch: int, 
         compared.add(json.loads(row["body"]))
     changed = compared.changed | (held.keys() - compared.same)
     return Purchases(
-        counts={**_counts(compared, windowed=first is not None), "duplicate_orders": duplicates},
+        counts={
+            **_counts(compared, windowed=first is not None),
+            "duplicate_orders": duplicates,
+            "held": sum(file.rows for files in held.values() for file in files),
+        },
         changed=changed,
         adds=compared.adds,
         removes=[file for key in changed & held.keys() for file in held[key]],

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -16,8 +16,14 @@ from jobs.decoding.records import Account
 from jobs.lake import Lake, Partition
 from jobs.schemas import COVERAGE, CTR_DAY
 
+if TYPE_CHECKING:
+    from jobs.purchases import Purchases
+
 _WEEK = timedelta(days=7)
 _SHOWN = 5
+_FEW_PURCHASES = 100
+"""Of so few purchases any share may go."""
+
 _AGES = ((1, "0-1 days"), (7, "2-7 days"), (30, "8-30 days"), (365, "31-365 days"))
 _OLDEST = "over a year"
 
@@ -30,11 +36,23 @@ class Finding:
     text: str
 
 
-def check_quality(lake: Lake, account: Account, touched: set[Partition], config: Config, today: date) -> list[Finding]:
-    """What of the limits a batch passed: its account, the touched partitions as they are now in the lake, and what is missing."""
+def check_quality(
+    lake: Lake,
+    account: Account,
+    touched: set[Partition],
+    config: Config,
+    today: date,
+    purchases: Purchases | None = None,
+) -> list[Finding]:
+    """What of the limits a batch passed: its account, the touched partitions as they are now in the lake, and what is missing.
+
+    Without ``purchases`` the database was not read.
+    """
     rows = {(row["date"], row["platform"]): row for row in lake.read(COVERAGE).to_pylist()}
     found = [
         *_quarantined(account, config),
+        *(_purchases_lost(purchases, config) if purchases else ()),
+        *(_items_quarantined(purchases, config) if purchases else ()),
         *_few_views(rows, touched, config, today),
         *_platform_behind(rows, config, today),
         *_purchases_without_views(rows, touched),
@@ -68,6 +86,31 @@ def _quarantined(account: Account, config: Config) -> Iterator[tuple[str, str]]:
             "quarantined",
             f"{share:.2%} of the records or product events were quarantined, more than quarantine_limit = "
             f"{config.quarantine_limit:.2%}: ./spark-submit.sh status shows the reasons",
+        )
+
+
+def _purchases_lost(purchases: Purchases, config: Config) -> Iterator[tuple[str, str]]:
+    """Purchases that the lake had and the database no longer gives: another format, another database, or none of its rows."""
+    held, counts = purchases.counts.get("held", 0), purchases.counts
+    lost = -sum(purchases.difference.values())
+    if held > _FEW_PURCHASES and lost > config.purchases_lost_limit * held:
+        devices = sum(counts["other_devices"].values())
+        yield (
+            "purchases_lost",
+            f"{lost:,} of {held:,} purchases are no longer in the database, more than purchases_lost_limit = "
+            f"{config.purchases_lost_limit:.0%}: of {counts['items']:,} order items {counts['purchases']:,} are purchases, "
+            f"{counts['quarantined']:,} are quarantined, {devices:,} of other devices, {counts['excluded']:,} excluded, "
+            f"{counts['without_order']:,} without order; is CTR_PURCHASES_URL the right database?",
+        )
+
+
+def _items_quarantined(purchases: Purchases, config: Config) -> Iterator[tuple[str, str]]:
+    items, bad = purchases.counts.get("items", 0), purchases.counts.get("quarantined", 0)
+    if items and bad / items > config.quarantine_limit:
+        yield (
+            "items_quarantined",
+            f"{bad / items:.2%} of the order items cannot be used, more than quarantine_limit = {config.quarantine_limit:.2%}: "
+            "./spark-submit.sh status shows the reasons",
         )
 
 

@@ -33,7 +33,7 @@ class Report(Outcome):
     purchases: dict[str, Any] = field(default_factory=dict)
     partitions: int = 0
     ages: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Views that arrived and partitions that were touched, by age of their day."""
+    """Views that arrived, purchases by which partitions grew and shrank, and partitions that were touched, by age of their day."""
 
     def add_plan(self, plan: Plan, purchases: Purchases) -> None:
         """What the run found to do."""
@@ -69,7 +69,7 @@ class Report(Outcome):
                 f"{self.purchases['duplicate_orders']:,} rows of orders have the id of another row; of each id the newest counts"
             )
 
-    def add_result(self, batch: Batch, read: Read, touched: set[Partition]) -> None:
+    def add_result(self, batch: Batch, read: Read, purchases: Purchases, touched: set[Partition]) -> None:
         """What came of the files."""
         failed = [(file.path, result.failure) for file in batch.files if (result := read.files[file.file_id]).failure]
         failed += [(file.path, reason) for file, reason in batch.failed]
@@ -84,8 +84,11 @@ class Report(Outcome):
         self._warn("have records but no event in them (are these event files?)", foreign)
         self.partitions = len(touched)
         today = self.started.date()
+        bought = [(day, rows) for (day, _), rows in purchases.difference.items()]
         self.ages = {
             "views": by_age(((file.date, file.rows) for file in read.views), today),
+            "purchases_added": by_age(((day, rows) for day, rows in bought if rows > 0), today),
+            "purchases_removed": by_age(((day, -rows) for day, rows in bought if rows < 0), today),
             "partitions": by_age(((day, 1) for day, _ in touched), today),
         }
         self._warn("could not be read and are tried again by the next run", [f"{path} ({why})" for path, why in failed])
@@ -140,10 +143,19 @@ class Report(Outcome):
             ("records", _sum(account.records, records)),
             ("events", _sum(account.events, events)),
             ("order items", _sum(bought.get("items", 0), items)),
+            *self._purchases(),
             ("partitions", f"{self.partitions:,} recomputed{_ages(self.ages.get('partitions', {}))}"),
             ("stages", ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.stages.items())),
             ("speed", f"{megabytes:,.1f} MB at {megabytes / read:,.0f} MB/s" if read and megabytes else "nothing read"),
             ("seconds", f"{self.seconds:.1f}"),
+        ]
+
+    def _purchases(self) -> list[tuple[str, str]]:
+        """By how many purchases days grew and shrank; nothing where they did not."""
+        return [
+            (f"purchases {what}", f"{sum(ages.values()):,}{_ages(ages)}")
+            for what in ("added", "removed")
+            if (ages := self.ages.get(f"purchases_{what}"))
         ]
 
     def _warn(self, what: str, names: list[str]) -> None:

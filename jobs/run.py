@@ -95,23 +95,23 @@ class Run:
             concluded = conclusions(batch, read, change.number)
             self.failed |= {row["file_id"] for row in concluded if row["state"] == FAILED}
             if not (purchases.changed or purchases.rejects or any(ledger.is_news(row) for row in concluded)):
-                report.add_result(batch, read, set())
-                self._check(report, set())
+                report.add_result(batch, read, purchases, set())
+                self._check(report, purchases, set())
                 report.finish(self.stages)
                 return report
             touched = self._write(batch, read, purchases, change.number)
             recompute(self.spark, self.lake, touched, change.number, self.stages)
             record(self.lake, concluded, change.number)
-            report.add_result(batch, read, touched)
-            self._check(report, touched)
+            report.add_result(batch, read, purchases, touched)
+            self._check(report, purchases, touched)
             report.finish(self.stages)
             report.publication = publish(self.lake, change.number, self.job, report.to_json())
             self._say_progress(plan, report)
             return report
 
-    def _check(self, report: Report, touched: set[Partition]) -> None:
+    def _check(self, report: Report, purchases: Purchases, touched: set[Partition]) -> None:
         """Data-quality limits; on a night with nothing new, too: it may be new that nothing comes."""
-        findings = check_quality(self.lake, report.account, touched, self.config, self.day)
+        findings = check_quality(self.lake, report.account, touched, self.config, self.day, purchases)
         report.add_findings(findings, self.config)
 
     def _say_progress(self, plan: Plan, report: Report) -> None:

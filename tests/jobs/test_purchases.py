@@ -132,6 +132,7 @@ def test_devices_map_to_platforms_in_any_case_and_others_are_counted(spark, shop
         "quarantined": 0,
         "other_devices": {"Desktop": 2, "(none)": 1},
         "duplicate_orders": 0,
+        "held": 0,
     }
 
 

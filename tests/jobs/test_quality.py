@@ -8,9 +8,10 @@ import pyarrow as pa
 import pytest
 
 from jobs.config import Config
-from jobs.datafiles import write_partitions
+from jobs.datafiles import DataFile, write_partitions
 from jobs.decoding.records import Account
 from jobs.lake import Lake, rows_of
+from jobs.purchases import Purchases
 from jobs.quality import by_age, check_quality
 from jobs.schemas import COVERAGE, CTR_DAY
 from tests.rows import at
@@ -38,9 +39,10 @@ class Place:
         table = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in full], schema=CTR_DAY.schema)
         self.lake.commit(CTR_DAY, 1, write_partitions(self.lake.root, CTR_DAY, table, ["product"]))
 
-    def check(self, account=None, touched=((DAY, "iOS"),), today=TODAY, **settings):
+    def check(self, account=None, touched=((DAY, "iOS"),), today=TODAY, purchases=None, **settings):
         config = Config(events="-", lake="-", purchases_url="jdbc:sqlite:-", **settings)
-        return {f.limit: f.text for f in check_quality(self.lake, account or Account(), set(touched), config, today)}
+        findings = check_quality(self.lake, account or Account(), set(touched), config, today, purchases)
+        return {finding.limit: finding.text for finding in findings}
 
 
 @pytest.fixture
@@ -63,6 +65,43 @@ def test_nothing_touched_and_nothing_read_is_fine(place):
 )
 def test_the_share_of_records_or_product_events_counts(place, account, passed):
     assert ("quarantined" in place.check(account, touched=())) == passed
+
+
+def bought(held, added=0, removed=0, **counts):
+    """What a run found in a database, of which the lake held so many purchases."""
+    kinds = {"items": 0, "purchases": 0, "excluded": 0, "without_order": 0, "quarantined": 0, "other_devices": {}}
+    return Purchases(
+        counts={**kinds, **counts, "held": held},
+        adds=[DataFile("a", 1, added, DAY, "iOS")] if added else [],
+        removes=[DataFile("b", 1, removed, DAY, "iOS")] if removed else [],
+    )
+
+
+@pytest.mark.parametrize(
+    ("held", "added", "removed", "passed"),
+    [(1000, 0, 201, True), (1000, 0, 200, False), (1000, 900, 1000, False), (100, 0, 100, False), (0, 50, 0, False)],
+)
+def test_purchases_that_the_database_no_longer_gives_count_net_and_in_numbers(place, held, added, removed, passed):
+    assert ("purchases_lost" in place.check(touched=(), purchases=bought(held, added, removed))) == passed
+
+
+def test_lost_purchases_are_told_with_what_became_of_them(place):
+    found = place.check(
+        touched=(),
+        purchases=bought(1000, removed=1000, items=1000, quarantined=700, other_devices={"TV": 200}, excluded=100),
+    )["purchases_lost"]
+    assert found == (
+        "1,000 of 1,000 purchases are no longer in the database, more than purchases_lost_limit = 20%: of 1,000 order items "
+        "0 are purchases, 700 are quarantined, 200 of other devices, 100 excluded, 0 without order; is CTR_PURCHASES_URL the "
+        "right database?"
+    )
+    assert "purchases_lost" not in place.check(touched=(), purchases=bought(1000, removed=1000), purchases_lost_limit=1)
+
+
+@pytest.mark.parametrize(("quarantined", "passed"), [(5, False), (6, True)])
+def test_the_share_of_order_items_that_cannot_be_used_counts(place, quarantined, passed):
+    found = place.check(touched=(), purchases=bought(0, items=100, quarantined=quarantined))
+    assert ("items_quarantined" in found) == passed
 
 
 def test_few_views_against_the_same_weekday_before_are_found(place):

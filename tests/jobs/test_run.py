@@ -524,10 +524,42 @@ def test_an_empty_source_of_a_lake_with_files_asks_for_the_mount(world):
     assert world.days() == [("02-01", "iOS", "10_001", 1, 1)]
 
 
-def test_the_report_counts_views_and_partitions_by_age(world):
+def test_the_report_counts_views_purchases_and_partitions_by_age(world):
     world.put("iOS/a", lines(message()))
     [report] = world.run()
-    assert report.ages == {"views": {"over a year": 1}, "partitions": {"over a year": 1}}
+    old = {"over a year": 1}
+    assert report.ages == {"views": old, "purchases_added": old, "purchases_removed": {}, "partitions": old}
+    change_shop(world, "update orders set order_date = '2016-02-02 08:00:00'")
+    [report] = world.run()
+    assert report.ages == {
+        "views": {},
+        "purchases_added": old,
+        "purchases_removed": old,
+        "partitions": {"over a year": 2},
+    }
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "update orders set order_date = order_date || '+00'",
+        "delete from order_items",
+        "update orders set device = 'phone'",
+    ],
+)
+def test_purchases_that_vanish_are_published_and_exit_3(world, loss):
+    change_shop(
+        world,
+        "with recursive n (i) as (select 2 union all select i + 1 from n where i < 200) "
+        "insert into order_items select i, 1, '10_001' from n",
+    )
+    assert world.run()[0].exit_code == 0
+    change_shop(world, loss)
+    [report] = world.run()
+    assert (report.publication, report.exit_code) == (2, 3)
+    [told] = [warning for warning in report.warnings if warning.startswith("purchases_lost: ")]
+    assert "200 of 200 purchases are no longer in the database" in told
+    assert report.ages["purchases_removed"] == {"over a year": 200}
 
 
 def test_limits_warn_or_exit_3_as_configured(world):
