@@ -19,6 +19,7 @@ from jobs.config import Config
 from jobs.datafiles import DataFile
 from jobs.errors import UsageError
 from jobs.lake import Lake, existing_lake
+from jobs.lock import give_way
 from jobs.maintain.compact import (
     COMPACTED,
     Rewrite,
@@ -98,13 +99,15 @@ def run(arguments: argparse.Namespace, config: Config, console: Console) -> int:
 
 
 def maintain(config: Config, stages: Stages) -> list[Maintenance]:
-    """Does all there is to do, at most ``batch_bytes`` a publication, and shows each; between them the lake is free.
+    """Does all there is to do, at most ``batch_bytes`` a publication, and shows each; between them others get their turn.
 
     Raises:
         JobError: something cannot be read, written or deleted; what was published before stays.
     """
     done: list[Maintenance] = []
     while not done or done[-1].left:
+        if done:
+            give_way(config.lake, config.lock_wait_seconds)
         done.append(_round(config, stages))
         number = done[-1].publication
         done[-1].show(stages.console, f"maintain: publication {number}" if number else "maintain: nothing to rewrite")

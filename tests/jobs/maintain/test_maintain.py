@@ -7,6 +7,7 @@ import importlib
 import io
 import json
 import os
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -164,6 +165,31 @@ def test_a_long_history_is_published_in_parts_and_the_lake_is_free_in_between(la
     assert [result.publication for result in results] == [NIGHTS + 2, NIGHTS + 3, NIGHTS + 4, NIGHTS + 5]
     assert [result.left for result in results] == [3, 2, 1, 0]
     assert rows(lake, VIEWS) == before
+
+
+def test_a_job_that_waits_for_the_lake_gets_its_turn_between_two_publications(lake, monkeypatch):
+    for second in range(3):
+        add(lake, VIEWS, [view(second=second, day=DAY + timedelta(days=40))])
+    first = publish(lake, next_number(lake), "daily", {}) + 1
+    turns, waits = [], threading.Event()
+
+    def wait():
+        with lake_lock(lake.root, "daily", 60, lambda _: waits.set()):
+            turns.append("daily")
+
+    waiter = threading.Thread(target=wait)
+
+    def publish_while_one_waits(lake, number, *rest):
+        if number == first:
+            waiter.start()
+            assert waits.wait(30)
+        turns.append(number)
+        return publish(lake, number, *rest)
+
+    monkeypatch.setattr(maintain, "publish", publish_while_one_waits)
+    run(lake, batch_bytes=1)
+    waiter.join(30)
+    assert turns == [first, "daily", first + 1, first + 2, first + 3]
 
 
 def test_a_dry_run_changes_nothing_and_says_the_same_numbers(lake):
