@@ -9,6 +9,7 @@ The path of the data, module by module:
     quarantine -> replay                     what could not be used, tried again after a fix
     publish                                  one row that names one version of every table: only now readers see it
 
-``run`` walks this path once a batch, ``cli`` starts it, ``report`` says what happened. ``schemas`` declares the tables,
-``datafiles`` writes their Parquet files in Spark's workers, ``lake`` commits them. ``sample`` and ``load_csv`` make data to try it.
+``run`` walks this path once a batch, ``rebuild`` its end from ``rollup`` on; ``cli`` starts them, ``report`` says what happened.
+``schemas`` declares the tables, ``datafiles`` writes their Parquet files in Spark's workers, ``lake`` commits them. ``sample`` and
+``load_csv`` make data to try it.
 """

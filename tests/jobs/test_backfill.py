@@ -1,21 +1,13 @@
-"""Backfill: the plan without a run, rollups made anew, usage, pace."""
+"""Backfill: the plan without a run, usage, pace."""
 
 from __future__ import annotations
 
-from datetime import date
-
 import pytest
-from rich.console import Console
 
 from jobs import cli
-from jobs.backfill import rebuild
 from jobs.lake import Lake
 from jobs.pace import Pace
-from jobs.progress import Stages
-from jobs.publish import newest_publication, publish
-from jobs.schemas import CTR_DAY, CTR_MINUTE
-from tests.jobs.test_run import DAY, World
-from tests.rows import NOON, event, lines, message
+from jobs.publish import publish
 
 
 @pytest.fixture
@@ -51,42 +43,16 @@ def test_the_estimate_goes_by_the_newest_run_that_read_files_all_its_batches_tog
     publish(lake, 2, "backfill", {**minute, "started_at": "new"})
     publish(lake, 3, "backfill", {**minute, "started_at": "new", "seconds": 120.0})
     publish(lake, 4, "daily", {"bytes": 0, "bytes_on_disk": 0, "seconds": 20.0, "started_at": "newer"})
-    for number, job in enumerate(("replay", "maintain", "publish", "backfill --rebuild"), start=5):
+    for number, job in enumerate(("replay", "maintain", "publish"), start=5):
         publish(lake, number, job, {"seconds": 1.0, "started_at": "newest"})
+    publish(lake, 8, "backfill --rebuild", {"bytes_on_disk": 1, "seconds": 1.0, "started_at": "newest"})
     assert cli.main(["backfill", "--dry-run"]) == 0
     assert "3 files, 0.0 MB: about 2.0 minutes" in capsys.readouterr().out
 
 
 def test_rebuild_reads_no_file_so_a_path_is_wrong_usage(env, capsys):
     assert cli.main(["backfill", "--rebuild", "--path", "iOS/*"]) == 2
-    assert "--rebuild goes with --from and --to only" in capsys.readouterr().err
-
-
-@pytest.mark.spark
-@pytest.mark.slow
-def test_rebuild_makes_the_rollups_of_a_range_anew(spark, tmp_path):
-    world = World(spark, tmp_path)
-    for day in (1, 2):
-        world.put(f"iOS/{day}", lines(message(event(f"p{day}", NOON + (day - 1) * DAY), message_id=str(day))))
-    world.run()
-    before = world.days()
-    for table in (CTR_DAY, CTR_MINUTE):  # as if a defect had lost them
-        world.lake.commit(table, 1, removes=world.lake.files(table))
-    publish(world.lake, 2, "defect", {})
-    line = rebuild(world.config(), spark, Stages(Console(quiet=True)), date(2016, 2, 1), date(2016, 2, 1))
-    assert line == "rebuilt 1 days of platforms: publication 3"
-    assert world.days() == [row for row in before if row[0] == "02-01"]
-    rebuild(world.config(), spark, Stages(Console(quiet=True)), None, None)
-    assert world.days() == before
-    assert newest_publication(Lake(world.lake.root))["job"] == "backfill --rebuild"
-
-
-@pytest.mark.spark
-@pytest.mark.slow
-def test_a_range_without_rows_is_told_and_publishes_nothing(spark, tmp_path):
-    world = World(spark, tmp_path)
-    assert rebuild(world.config(), spark, Stages(Console(quiet=True)), None, None).startswith("nothing to rebuild")
-    assert newest_publication(world.lake) is None
+    assert "--rebuild reads no file, so it takes no --path" in capsys.readouterr().err
 
 
 def test_the_time_left_follows_the_pace():
