@@ -1,6 +1,7 @@
 # The jobs: ./spark-submit.sh with Java, Spark, Delta Lake and the JDBC drivers. Build from the project folder:
 #   docker build -f docker/jobs.Dockerfile -t ctr-jobs .
-#   docker run --rm -v /srv/ctr:/data -e CTR_EVENTS=/data/events -e CTR_LAKE=/data/lake ctr-jobs daily
+#   docker run --rm -v /srv/ctr:/data -e CTR_EVENTS=/data/events -e CTR_LAKE=/data/lake \
+#     -e CTR_PURCHASES_URL=jdbc:sqlite:/data/purchases.db ctr-jobs daily
 
 FROM debian:bookworm-slim AS build
 WORKDIR /app

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from jobs.config import Config
-from jobs.database import check_sqlite_file
+from jobs.database import check_database
 from jobs.discover import check_root
 from jobs.plan import Selection
 from jobs.progress import Stages
@@ -42,7 +42,7 @@ def load(job: str, config: Config, selection: Selection, console: Console) -> in
         JobError: the run cannot go on; what was published before stays.
     """
     check_root(config.events)  # what can be seen at once is said before Spark starts
-    check_sqlite_file(config.purchases_url)
+    check_database(config)
     stages = Stages(console)
     with spark_session(job, stages) as spark:
         reports = Run(config, job, spark, stages, selection)(lambda report: report.show(console))

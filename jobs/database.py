@@ -15,8 +15,8 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 
-from jobs.config import Config
-from jobs.errors import JobError
+from jobs.config import ROOT, Config
+from jobs.errors import JobError, UsageError
 
 T = TypeVar("T")
 
@@ -100,23 +100,41 @@ def shown(url: str) -> str:
     return re.sub(r"(?i)(user|password)=[^&]*", r"\1=...", re.sub(r"//[^/@]*@", "//", url))
 
 
-def check_sqlite_file(url: str) -> None:
-    """Returns if the address is no SQLite file or the file is there: SQLite's driver would make an empty database.
+def check_database(config: Config) -> None:
+    """Returns if the database may be that of the lake, and, where it is a SQLite file, is there.
 
     Raises:
-        JobError: there is no such file.
+        UsageError: it is the sample's, which stands in the settings as they are delivered, and the lake is another's.
+        JobError: there is no such file; SQLite's driver would make an empty database.
     """
+    url = config.purchases_url
+    if dialect(url) != "sqlite":
+        return
     file = Path(url.removeprefix("jdbc:sqlite:").partition("?")[0])
-    if dialect(url) == "sqlite" and not file.is_file():
+    if _is_sample(file) and not Path(config.lake).resolve().is_relative_to(_sample()):
+        raise UsageError(
+            f"purchases_url is {url}, the database of the sample, and the lake {config.lake} is not below {_sample()}: "
+            "set CTR_PURCHASES_URL to the database of your orders"
+        )
+    if not file.is_file():
         raise JobError(
             f"no purchase database at {file}; load the two CSV files first: "
             f"python -m jobs.load_csv ORDERS.csv ORDER_ITEMS.csv --url {url}"
         )
 
 
+def _sample() -> Path:
+    """The folder that holds the sample and its lake."""
+    return (ROOT / "data").resolve()
+
+
+def _is_sample(file: Path) -> bool:
+    return file.resolve() == _sample() / "sample" / "purchases.db"
+
+
 def _reader(spark: SparkSession, config: Config) -> DataFrameReader:
     kind = dialect(config.purchases_url)
-    check_sqlite_file(config.purchases_url)
+    check_database(config)
     reader = spark.read.format("jdbc").option("driver", _DRIVERS[kind]).option("fetchsize", "10000")
     url = config.purchases_url
     if kind == "mysql":

@@ -81,7 +81,8 @@ advice() {
     1)
       say "The run stopped. Readers still see the last publication, nothing half-done is visible, and the next run takes back"
       say "what this one left. The line that begins with \"error:\" names the cause and what to do about it; then run again,"
-      say "as $(id -un) and with the CTR_* settings of the crontab:"
+      say "as $(id -un) and with the settings of the crontab:"
+      say "  . $root/scripts/settings.sh"
       say "  $root/scripts/nightly.sh $job"
       section="Exit code 1: the run stopped"
       ;;
@@ -103,7 +104,8 @@ advice() {
     *)
       say "The run was ended from outside (137: kill -9, mostly for want of memory: see dmesg; 143: kill, shutdown; 130: Ctrl-C)"
       say "or died. Nothing half-done is visible, and the next run takes back what it left. When the cause is gone, run again,"
-      say "as $(id -un) and with the CTR_* settings of the crontab:"
+      say "as $(id -un) and with the settings of the crontab:"
+      say "  . $root/scripts/settings.sh"
       say "  $root/scripts/nightly.sh $job"
       section="Any other exit code"
       ;;

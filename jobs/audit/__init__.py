@@ -25,7 +25,7 @@ from jobs.audit.cells import Period, choose_cells
 from jobs.audit.findings import Findings
 from jobs.audit.views import count_views, find_files
 from jobs.config import Config
-from jobs.database import check_sqlite_file
+from jobs.database import check_database
 from jobs.errors import JobError
 from jobs.lake import existing_lake
 from jobs.publish import published
@@ -75,7 +75,7 @@ def audit(config: Config, period: Period, sample: int, seed: int, console: Conso
 
     lake = existing_lake(config.lake)
     publication = published(lake)
-    check_sqlite_file(config.purchases_url)
+    check_database(config)
     files = find_files(lake, publication)
     loaded = {day for file in files for day in file.ends}
     cells = choose_cells(lake, publication, loaded, period, sample, random.Random(seed))
