@@ -2,7 +2,7 @@
 
 The path of the data, module by module:
 
-    discover -> ledger -> plan -> tasks      which files are new, and who reads what
+    discover -> ledger -> plan -> tasks      which files are new and no copies, and who reads what
     decoding -> events                       bytes to rows of ``views`` and ``quarantine``, with an account of every record
     database -> purchases -> compare         order items of the platforms, compared with what the lake holds
     rollup                                   ``ctr_minute``, ``ctr_hour``, ``ctr_day`` of the touched (date, platform)

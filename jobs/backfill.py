@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -16,7 +17,7 @@ from jobs.lake import Lake
 from jobs.ledger import Ledger
 from jobs.pace import SHOWN, last_pace
 from jobs.plan import Selection, make_plan
-from jobs.progress import Stages
+from jobs.progress import Stages, counting
 from jobs.publish import LOADS
 from jobs.rebuild import Range, rebuild, show_rebuild
 from jobs.session import spark_session
@@ -85,7 +86,7 @@ def show_plan(config: Config, selection: Selection, console: Console) -> None:
     """
     lake = Lake(config.lake)
     ledger = Ledger.read(lake) if lake.exists() else Ledger()
-    plan = make_plan(config, ledger, selection)
+    plan = make_plan(config, ledger, selection, watch=partial(counting, console))
     grid = Grid(
         "batch", "files", "MB", "newest day", "oldest day", "copies", title="nothing is done", title_justify="left"
     )

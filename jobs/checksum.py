@@ -11,6 +11,10 @@ LEAF = 16 << 20
 """Bytes under one leaf; pieces of a file begin at multiples of it."""
 
 
+BEGINNING = 64 << 10
+"""First bytes of a content that mostly tell it from others."""
+
+
 def combine(leaves: list[str]) -> str:
     """The checksum of a content from the checksums of its leaves, in order."""
     return xxhash.xxh3_128_hexdigest("".join(leaves).encode())
@@ -22,6 +26,11 @@ def content_checksum(stream: BinaryIO) -> str:
     while hashing.read(1 << 20):
         pass
     return combine(hashing.leaves())
+
+
+def beginning_checksum(stream: BinaryIO) -> str:
+    """The checksum of a stream's first ``BEGINNING`` bytes; equal contents have equal ones."""
+    return xxhash.xxh3_128_hexdigest(stream.read(BEGINNING))
 
 
 class HashingReader(io.RawIOBase):

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from fnmatch import fnmatch
 
-from jobs.checksum import content_checksum
 from jobs.config import Config
-from jobs.discover import EventFile, Listing, is_archive, list_events, list_members, open_file
+from jobs.copies import Watch, set_copies_aside, unwatched
+from jobs.discover import EventFile, Listing, is_archive, list_events, list_members
 from jobs.errors import UnreadableFile
 from jobs.ledger import DUPLICATE, Ledger, Statement
 from jobs.paths import archive_of, written_member
@@ -92,27 +90,40 @@ Checksums = dict[str, str]
 """By ``file_id`` what was computed before. Plans add to it, but for a file that could not be read: it may be readable later."""
 
 
-def make_plan(config: Config, ledger: Ledger, selection: Selection, checksums: Checksums | None = None) -> Plan:
+def make_plan(
+    config: Config,
+    ledger: Ledger,
+    selection: Selection,
+    checksums: Checksums | None = None,
+    watch: Watch = unwatched,
+) -> Plan:
     """Lists the root and plans what of it has to be read; a run that plans again hands its ``checksums`` on.
+
+    ``watch`` shows how far the search for copies is.
 
     Raises:
         JobError: the root is missing or cannot be read.
     """
     listing = list_events(config.events, config.unfinished_names, config.young_seconds)
-    return plan_listing(
-        config.events, listing, ledger, selection, config.batch_bytes, {} if checksums is None else checksums
-    )
+    known = {} if checksums is None else checksums
+    return plan_listing(config.events, listing, ledger, selection, config.batch_bytes, known, watch)
 
 
 def plan_listing(
-    root: str, listing: Listing, ledger: Ledger, selection: Selection, batch_bytes: int, checksums: Checksums
+    root: str,
+    listing: Listing,
+    ledger: Ledger,
+    selection: Selection,
+    batch_bytes: int,
+    checksums: Checksums,
+    watch: Watch = unwatched,
 ) -> Plan:
     """The run's work in order; the first batch also holds what needs no reading. No work: no batch."""
     first, source = Batch(), Source(listing, ledger)
     new = [file for file in listing.files if not ledger.is_done(file) and _has_to_be_opened(root, file, selection)]
     new += _left_alone(new, listing, ledger)
     readable = _look_into(root, new, source, selection, first)
-    wanted = _set_copies_aside(root, readable, ledger, first, checksums)
+    wanted, first.duplicates = set_copies_aside(root, readable, listing, ledger, checksums, watch)
     batches = _cut(wanted, batch_bytes, first)
     _find_replaced(batches, ledger, checksums)
     first.given_up = source.given_up()
@@ -161,54 +172,6 @@ def _look_into(root: str, new: list[EventFile], source: Source, selection: Selec
         readable += [member for member in wanted if member.platform]
         batch.unknown += [member for member in wanted if not member.platform]
     return readable
-
-
-def _set_copies_aside(
-    root: str, files: list[EventFile], ledger: Ledger, batch: Batch, checksums: Checksums
-) -> list[EventFile]:
-    """The files whose content is new; of several with one content the first by path is read.
-
-    Only files of one platform and one size can be copies, so only those are read for their checksum, each once.
-    """
-    loaded: dict[tuple[str | None, int], dict[str, str]] = defaultdict(dict)
-    for known in ledger.loaded():
-        if known.checksum:
-            loaded[known.platform, known.size][known.checksum] = known.file_id
-    groups: dict[tuple[str | None, int], list[EventFile]] = defaultdict(list)
-    for file in files:
-        groups[file.platform, file.size].append(file)
-    suspects = [file for key, group in groups.items() if key in loaded or len(group) > 1 for file in group]
-    open_ones = {file.file_id: file for file in suspects if file.file_id not in checksums}
-    with ThreadPoolExecutor() as pool:
-        found = pool.map(lambda file: _checksum(root, file), open_ones.values())
-        checksums.update((file_id, value) for file_id, value in zip(open_ones, found, strict=True) if value is not None)
-    wanted: list[EventFile] = []
-    paths = {file.path: file.file_id for file in files}
-    for key, group in groups.items():
-        # A loaded file whose path now holds something else is about to lose its rows: it is no original any more.
-        seen = {
-            checksum: known
-            for checksum, known in loaded[key].items()
-            if paths.get(ledger.statements[known].path, known) == known
-        }
-        for file in sorted(group, key=lambda file: file.path):
-            checksum = checksums.get(file.file_id)
-            if checksum is not None and checksum in seen:
-                batch.duplicates.append((file, seen[checksum]))
-                continue
-            if checksum is not None:
-                seen[checksum] = file.file_id
-            wanted.append(file)
-    return wanted
-
-
-def _checksum(root: str, file: EventFile) -> str | None:
-    """The content's checksum, or None for a file that cannot be read: the read proper says why."""
-    try:
-        with open_file(root, file) as stream:
-            return content_checksum(stream)
-    except UnreadableFile:
-        return None
 
 
 def _cut(files: Iterable[EventFile], batch_bytes: int, first: Batch) -> list[Batch]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -33,7 +34,7 @@ from jobs.ledger import (
 from jobs.lock import give_way
 from jobs.pace import Pace, say_progress
 from jobs.plan import Batch, Checksums, Plan, Selection, make_plan
-from jobs.progress import Stages
+from jobs.progress import Stages, counting
 from jobs.publish import publish
 from jobs.purchases import Purchases, read_purchases
 from jobs.quality import check_quality
@@ -86,7 +87,9 @@ class Run:
             self.day = datetime.now(timezone.utc).date()  # of the batch: a backfill may run for days
             with self.stages.stage("list"):
                 ledger = Ledger.read(self.lake, self.failed)
-                plan = make_plan(self.config, ledger, self.selection, self.checksums)
+                plan = make_plan(
+                    self.config, ledger, self.selection, self.checksums, partial(counting, self.stages.console)
+                )
             batch = plan.batches[0] if plan.batches else Batch()
             planned = [file for file in batch.files if not ledger.has_failed(file)]
             record(self.lake, [statement(file, change.number, PLANNED) for file in planned], change.number)

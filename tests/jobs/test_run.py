@@ -17,13 +17,14 @@ from rich.console import Console
 from jobs.audit import audit
 from jobs.audit.cells import Period
 from jobs.config import Config
+from jobs.copies import _checksum
 from jobs.errors import JobError
 from jobs.inventory import lake_status
 from jobs.lake import Lake
 from jobs.ledger import REPLACED, Ledger
 from jobs.lock import lake_lock
 from jobs.maintain import maintain
-from jobs.plan import Selection, _checksum
+from jobs.plan import Selection
 from jobs.progress import Stages
 from jobs.publish import newest_publication, publish
 from jobs.run import Run
@@ -411,7 +412,7 @@ def test_a_run_of_many_batches_takes_the_checksum_of_a_file_once(world, monkeypa
         taken.append(file.path)
         return _checksum(root, file)
 
-    monkeypatch.setattr("jobs.plan._checksum", checksum)
+    monkeypatch.setattr("jobs.copies._checksum", checksum)
     assert len(world.run("backfill", batch_bytes=1)) == 5
     assert sorted(taken) == [f"iOS/2016-02-01/{number}" for number in range(5)]
     world.put("iOS/2016-02-01/copy", lines(message(event("p3"), message_id=None)))

@@ -1,0 +1,143 @@
+"""Which files are copies: of one platform, one size and one content. No more is read than tells it, and each file once."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+
+from jobs.checksum import BEGINNING, beginning_checksum, content_checksum
+from jobs.discover import EventFile, Listing, open_file
+from jobs.errors import UnreadableFile
+from jobs.ledger import Ledger
+
+Watch = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
+"""Shows work that has so many steps; what it gives is called after each of them (``jobs.progress.counting``)."""
+
+_Kind = tuple[str | None, int]
+"""Platform and size: only files that agree in both can be copies."""
+
+_BEGINS = "begins "
+"""Stands before a ``file_id`` where the checksum is that of the file's first bytes."""
+
+
+@contextmanager
+def unwatched(_text: str, _total: int) -> Iterator[Callable[[], None]]:
+    """Shows nothing."""
+    yield lambda: None
+
+
+def set_copies_aside(
+    root: str, files: list[EventFile], listing: Listing, ledger: Ledger, checksums: dict[str, str], watch: Watch
+) -> tuple[list[EventFile], list[tuple[EventFile, str]]]:
+    """The files whose content is new, and the copies, each with the ``file_id`` of the file whose content it has.
+
+    Of several with one content the first by path is new. What had to be computed is added to ``checksums``.
+    """
+    loaded: dict[_Kind, dict[str, str]] = defaultdict(dict)
+    for known in ledger.loaded():
+        if known.checksum:
+            loaded[known.platform, known.size][known.checksum] = known.file_id
+    groups: dict[_Kind, list[EventFile]] = defaultdict(list)
+    for file in files:
+        groups[file.platform, file.size].append(file)
+    originals = {kind: list(loaded[kind].values()) for kind in groups if kind in loaded}
+    alike = [(group, originals.get(kind, [])) for kind, group in groups.items() if kind in originals or len(group) > 1]
+    _take_checksums(root, alike, listing, ledger, checksums, watch)
+    wanted: list[EventFile] = []
+    copies: list[tuple[EventFile, str]] = []
+    paths = {file.path: file.file_id for file in files}
+    for kind, group in groups.items():
+        # A loaded file whose path now holds something else is about to lose its rows: it is no original any more.
+        seen = {
+            checksum: known
+            for checksum, known in loaded[kind].items()
+            if paths.get(ledger.statements[known].path, known) == known
+        }
+        for file in sorted(group, key=lambda file: file.path):
+            checksum = checksums.get(file.file_id)
+            if checksum is not None and checksum in seen:
+                copies.append((file, seen[checksum]))
+                continue
+            if checksum is not None:
+                seen[checksum] = file.file_id
+            wanted.append(file)
+    return wanted, copies
+
+
+def _take_checksums(
+    root: str,
+    alike: list[tuple[list[EventFile], list[str]]],
+    listing: Listing,
+    ledger: Ledger,
+    checksums: dict[str, str],
+    watch: Watch,
+) -> None:
+    """Adds the checksums of files that may be copies, given those of one kind with the ``file_id`` of loaded ones.
+
+    A content begins as its copy does, so that of large files the first bytes are compared before anything is read whole.
+    """
+    large = [(group, originals) for group, originals in alike if group[0].size > BEGINNING]
+    files = [file for group, _ in large for file in group]
+    files += _still_there([known for _, originals in large for known in originals], listing, ledger)
+    begins = {_BEGINS + file.file_id: file for file in files}
+    _compute("comparing how files begin", begins, lambda file: _beginning(root, file), checksums, watch)
+    suspects = {file.file_id: file for group, originals in alike for file in _suspects(group, originals, checksums)}
+    _compute("comparing whole files", suspects, lambda file: _checksum(root, file), checksums, watch)
+
+
+def _still_there(loaded: list[str], listing: Listing, ledger: Ledger) -> list[EventFile]:
+    """The loaded files that stand under the root as they were loaded; members of archives are not looked up."""
+    by_path = {file.path: file for file in listing.files} if loaded else {}
+    found = ((known, by_path.get(ledger.statements[known].path)) for known in loaded)
+    return [file for known, file in found if file is not None and file.file_id == known]
+
+
+def _suspects(group: list[EventFile], originals: list[str], checksums: dict[str, str]) -> list[EventFile]:
+    """Of files of one kind those that may be copies of each other or of loaded ones: all that are small, others that begin alike.
+
+    Where nobody knows how a loaded file begins, any of them may be its copy.
+    """
+    loaded = [checksums.get(_BEGINS + known) for known in originals]
+    if group[0].size <= BEGINNING or None in loaded:
+        return group
+    begins = [checksums.get(_BEGINS + file.file_id) for file in group]
+    common = Counter([*loaded, *begins])
+    return [file for file, begin in zip(group, begins, strict=True) if begin is not None and common[begin] > 1]
+
+
+def _compute(
+    text: str,
+    files: dict[str, EventFile],
+    compute: Callable[[EventFile], str | None],
+    checksums: dict[str, str],
+    watch: Watch,
+) -> None:
+    """Adds what is not known yet under the names of the files; nothing for one that cannot be read."""
+    missing = {name: file for name, file in files.items() if name not in checksums}
+    if not missing:
+        return
+    with ThreadPoolExecutor() as pool, watch(text, len(missing)) as done:
+        for name, value in zip(missing, pool.map(compute, missing.values()), strict=True):
+            if value is not None:
+                checksums[name] = value
+            done()
+
+
+def _beginning(root: str, file: EventFile) -> str | None:
+    """The checksum of the file's first bytes, or None for a file that cannot be read."""
+    try:
+        with open_file(root, file) as stream:
+            return beginning_checksum(stream)
+    except UnreadableFile:
+        return None
+
+
+def _checksum(root: str, file: EventFile) -> str | None:
+    """The content's checksum, or None for a file that cannot be read: the read proper says why."""
+    try:
+        with open_file(root, file) as stream:
+            return content_checksum(stream)
+    except UnreadableFile:
+        return None
