@@ -21,9 +21,11 @@ REPEATABLE = ("product", "platform")
 _MOST_DIGITS = 15
 """A whole number of more digits is taken for 10**15: what it is compared with is far smaller."""
 
-
 _MOST_FAULTS = 50
 """A client learns of so many faults at once; a body of a megabyte must not be answered with ten of them."""
+
+_MOST_MATCHES = 5
+"""For so many unknown parameters the nearest that is known is looked for: that takes longer than all else about them."""
 
 
 class Faults:
@@ -33,9 +35,14 @@ class Faults:
         self.found: list[Fault] = []
 
     def add(self, parameter: str, code: str, detail: str, hint: str) -> None:
-        """Note one fault."""
-        if len(self.found) < _MOST_FAULTS:
-            self.found.append(Fault(parameter, code, detail, hint))
+        """Note one fault.
+
+        Raises:
+            InvalidRequest: there are enough: a worker must not look through a megabyte of them.
+        """
+        self.found.append(Fault(parameter, code, detail, hint))
+        if len(self.found) >= _MOST_FAULTS:
+            self.check()
 
     def check(self) -> None:
         """Raise ``InvalidRequest`` with all faults, if there is any."""
@@ -158,18 +165,14 @@ def many(
 
 
 def refuse_others(values: Iterable[str], known: tuple[str, ...], faults: Faults) -> None:
-    """Note every parameter that is not known, with the nearest that is."""
-    for name in values:
-        if name not in known:
-            told = name[:64].encode("utf-8", "backslashreplace").decode()
-            near = get_close_matches(told, known, 1)
-            there = f"the parameters are {', '.join(known)}" if known else "this address takes no parameter"
-            faults.add(
-                told,
-                "unknown_parameter",
-                "there is no such parameter",
-                f"did you mean {near[0]}?" if near else there,
-            )
+    """Note every parameter that is not known, the first ones with the nearest that is."""
+    there = f"the parameters are {', '.join(known)}" if known else "this address takes no parameter"
+    for number, name in enumerate(name for name in values if name not in known):
+        told = name[:64].encode("utf-8", "backslashreplace").decode()
+        near = get_close_matches(told, known, 1) if number < _MOST_MATCHES else []
+        faults.add(
+            told, "unknown_parameter", "there is no such parameter", f"did you mean {near[0]}?" if near else there
+        )
 
 
 def query_values(query: bytes, faults: Faults) -> dict[str, list[object]]:

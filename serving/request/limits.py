@@ -29,7 +29,8 @@ _ROUND_STEPS = tuple(minutes for minutes in range(1, MINUTES_A_DAY + 1) if MINUT
 def check_size(request: CtrRequest, settings: Settings, sizes: Sizes = NO_SIZES) -> None:
     """Refuse a request whose range, number of buckets or list of products is above its limit.
 
-    The hints together are a request that passes, by its rows as well; where that is not sure, they say so.
+    The hints together are a request that passes, by its rows as well; where that is not sure, they say so. Buckets are
+    counted in what is left of a range that is too long: those of a century of a zone's days take long to find.
 
     Raises:
         InvalidRequest: with every limit that is passed.
@@ -38,18 +39,20 @@ def check_size(request: CtrRequest, settings: Settings, sizes: Sizes = NO_SIZES)
     if fits and len(request.products) <= settings.filter_products:
         return
     faults = Faults()
-    nearest = replace(
+    shorter = replace(
         request,
         end=min(request.end, request.start + settings.range_days * _DAY),
-        aggregation=_fewer_buckets(request, settings, sizes),
         products=request.products[: settings.filter_products],
     )
+    nearest = replace(shorter, aggregation=_fewer_buckets(shorter, settings, sizes))
     limit = row_limit(request, settings)
     passes = "would pass"
     if most_rows(nearest, sizes) > limit:
         passes += f" this limit; only when its rows are counted it is known whether they are more than {limit}"
         passes += f" (setting {_row_setting(request)})"
+    part = "the range has"
     if nearest.end < request.end:
+        part = f"its first {settings.range_days} days have"
         faults.add(
             "endTimestamp",
             "range_too_long",
@@ -61,7 +64,7 @@ def check_size(request: CtrRequest, settings: Settings, sizes: Sizes = NO_SIZES)
         faults.add(
             "aggregation",
             "too_many_buckets",
-            f"the range has {_count(request)} buckets; the limit is {settings.buckets} (setting buckets)",
+            f"{part} {_count(shorter)} buckets; the limit is {settings.buckets} (setting buckets)",
             f"aggregation={nearest.aggregation} {passes}",
         )
     if len(nearest.products) < len(request.products):

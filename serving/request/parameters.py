@@ -226,10 +226,21 @@ def _timezone(name: str | None, faults: Faults) -> ZoneInfo | None:
         return None
     if name == _UTC or name in zones():
         return ZoneInfo(name)
-    near = get_close_matches(name[:64], zones(), 1)
+    near = get_close_matches(name[:64], _of_like_places(name), 1)
     hint = f"did you mean {near[0]}?" if near else "write an IANA time zone such as America/Sao_Paulo"
     faults.add("timezone", "unknown_timezone", f"found {shown(name)}", hint)
     return None
+
+
+def _of_like_places(name: str) -> list[str]:
+    """The zones whose place begins with the letter with which that of a name does; to compare all 600 takes too long."""
+    first = _place(name)[:1]
+    return [zone for zone in zones() if _place(zone)[:1] == first]
+
+
+def _place(zone: str) -> str:
+    """The last part of the name of a zone in lower case, such as ``berlin``."""
+    return zone.rpartition("/")[2].lower()
 
 
 def _fill(name: str | None, faults: Faults) -> bool:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.errors import InvalidRequest
+from serving.request import inputs, parameters
 from serving.request.parameters import (
     LONGEST_AGGREGATION,
     CtrRequest,
@@ -180,6 +181,34 @@ def test_a_near_miss_is_hinted_at():
         "did you mean platform?",
         "did you mean America/Sao_Paulo?",
     ]
+
+
+def test_the_nearest_name_is_looked_for_of_the_first_unknown_parameters_only(monkeypatch):
+    looked_for = []
+    monkeypatch.setattr(inputs, "get_close_matches", lambda name, *_: looked_for.append(name) or ["platform"])
+    with pytest.raises(InvalidRequest) as caught:
+        ctr_from_body(body(**{f"platfrom{number}": "iOS" for number in range(20_000)}))
+    assert looked_for == [f"platfrom{number}" for number in range(5)]
+    hints = [fault.hint for fault in caught.value.errors]
+    assert hints[:5] == ["did you mean platform?"] * 5
+    assert len(hints) == 50
+    assert all(hint.startswith("the parameters are startTimestamp, ") for hint in hints[5:])
+
+
+@pytest.mark.parametrize("name", ["product", "platform"])
+def test_once_there_are_enough_faults_no_value_is_read_any_more(name, monkeypatch):
+    told = []
+    monkeypatch.setattr(inputs, "shown", lambda value: told.append(value) or "it")
+    assert faults(ctr_from_body, body(**{name: [1] * 10_000})) == [(name, "wrong_type")] * 50
+    assert len(told) == 50
+
+
+def test_an_unknown_timezone_is_compared_with_those_whose_place_begins_alike(monkeypatch):
+    compared = []
+    monkeypatch.setattr(parameters, "get_close_matches", lambda _, zones, __: compared.extend(zones))
+    assert faults(ctr_from_query, query(timezone="europe/berlim")) == [("timezone", "unknown_timezone")]
+    assert "Europe/Berlin" in compared
+    assert all(zone.rpartition("/")[2][0] in "bB" for zone in compared)
 
 
 @pytest.mark.parametrize(
