@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime, timezone
 from functools import lru_cache
+from sys import getsizeof
 
 from serving import VERSION
 from serving.request.parameters import CtrRequest, ProductsRequest
@@ -43,9 +44,21 @@ def matches(if_none_match: str | None, etag: str) -> bool:
 def _etag(snapshot: Snapshot, request: CtrRequest | ProductsRequest | str) -> str:
     """Changes with the publication (also in a lake made anew), the request as it was understood, and the service."""
     publication = snapshot.publication
-    return _tag((VERSION, publication.table_id, publication.number, publication.published_at, request))
+    key = (VERSION, publication.table_id, publication.number, publication.published_at, request)
+    return _kept_tag(key) if _bytes_of_texts(request) <= _SHORT else _tag(key)
 
 
-@lru_cache(4096)
 def _tag(key: tuple[object, ...]) -> str:
     return f'"{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}"'
+
+
+_SHORT = 4000
+_kept_tag = lru_cache(4096)(_tag)
+"""Making a tag takes longer than finding its answer in the cache. It keeps the requests, some 20 MB at most: no long ones."""
+
+
+def _bytes_of_texts(request: CtrRequest | ProductsRequest | str) -> int:
+    """The memory that the texts take of which a client can send as long and as many as it likes."""
+    if isinstance(request, str):
+        return getsizeof(request)
+    return sum(map(getsizeof, request.products if isinstance(request, CtrRequest) else (request.search,)))

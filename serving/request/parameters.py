@@ -83,7 +83,7 @@ def _new_ctr(query: bytes, accept: str | None) -> CtrRequest:
 
 _SHORT = 1000
 _kept_ctr = lru_cache(4096)(_new_ctr)
-"""Pages ask the same again and again: reading a query takes longer than finding its answer in the cache. Some 8 MB at most."""
+"""Pages ask the same again and again: reading a query takes longer than finding its answer in the cache. Some 30 MB at most."""
 
 
 def ctr_from_body(body: bytes, accept: str | None = None) -> CtrRequest:
