@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
+import socket
+import struct
 import sys
 import termios
 from contextlib import suppress
@@ -75,12 +77,14 @@ class BoundedProtocol(H11Protocol):
         super().data_received(data)
         if not self.idle:
             self._cancel_head()
+            self._reset_if_cut(True)
         elif self._head_timer is None and not self.transport.is_closing():
             self._expect_head()
 
     def on_response_complete(self) -> None:
         """Wait for the next request of the connection."""
         self.idle_since = monotonic()
+        self._reset_if_cut(False)
         super().on_response_complete()
 
     def pause_writing(self) -> None:
@@ -121,6 +125,15 @@ class BoundedProtocol(H11Protocol):
         else:
             self.transport.close()
 
+    def _reset_if_cut(self, on: bool) -> None:
+        """Have the system reset the connection if it ends from now on, also by the end of this process; or no more.
+
+        HTTP/1.0 has no chunks: a streamed answer ends with its connection, and one that was cut would look whole.
+        """
+        if self.conn.their_http_version == b"1.0":
+            linger = struct.pack("ii", on, 0)
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
     def _watch_for_stall(self) -> None:
         self._stall_timer = self.loop.call_later(self._limits.stall_seconds, self._stalled, self._untaken())
 
@@ -136,6 +149,11 @@ class BoundedProtocol(H11Protocol):
         self.logger.warning(
             "a client took nothing for %g s (setting stall_seconds): cut off", self._limits.stall_seconds
         )
+        self._abort()
+
+    def _abort(self) -> None:
+        """End the connection at once, also where the client has not taken the last of an answer yet."""
+        self._reset_if_cut(True)
         self.transport.abort()
 
     def _cancel_head(self) -> None:
@@ -152,12 +170,12 @@ class BoundedProtocol(H11Protocol):
         silent = [other for other in self.connections if isinstance(other, BoundedProtocol) and other.idle]
         oldest = min(silent, key=lambda other: other.idle_since)
         self.logger.warning("more than %d connections (setting connections): one was closed", self._limits.connections)
-        oldest.transport.abort()
+        oldest._abort()
 
     def _refuse(self, error: ServiceError) -> None:
         """Answer with a problem document and close. Before a whole head is read there is no application to do it."""
         if not self.idle or self.transport.is_closing():
-            self.transport.abort()
+            self._abort()
             return
         request_id = new_request_id()
         self.logger.info("request %s: %d %s", request_id, error.status, error.detail)

@@ -19,6 +19,7 @@ from serving.__main__ import listener
 from serving.settings import ROOT, Settings
 from tests.serving.conftest import environment, eventually
 from tests.serving.lake import view
+from tests.serving.load.test_connections import OLD, read
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -134,6 +135,18 @@ def test_a_stop_lets_a_running_answer_finish(process, lake):
         text += b"".join(pieces)
     assert text.endswith(b'{"rows":60000,"dataVersion":1}\n')
     assert running.wait(20) in (0, -signal.SIGTERM)
+
+
+def test_a_stream_over_http_1_0_is_reset_and_not_ended_when_the_service_is_killed(process, lake):
+    lake.publish([view("2016-01-03 14:00:00", f"{number:05}" * 40) for number in range(60_000)])
+    running, url, _ = process(CTR_STREAM_ROWS="1000")
+    eventually(lambda: httpx.get(url + "/health/ready").status_code == 200, 30)
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=20) as connection:
+        connection.sendall(OLD)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+        running.kill()
+        with pytest.raises(ConnectionResetError):
+            read(connection)
 
 
 def test_headers_above_the_limit_are_refused_and_others_are_served(process):

@@ -21,6 +21,10 @@ def connect(client) -> socket.socket:
     return socket.create_connection((client.base_url.host, client.base_url.port), timeout=20)
 
 
+OLD = b"GET /v1/ctr?startTimestamp=2016-01-03T13:55&endTimestamp=2016-01-04T13:55&aggregation=60&format=csv HTTP/1.0\r\n\r\n"
+"""A request over HTTP/1.0, where a stream ends with its connection."""
+
+
 def rest(connection: socket.socket) -> bytes:
     """All that the server still sends, until it closes."""
     text = b""
@@ -29,6 +33,14 @@ def rest(connection: socket.socket) -> bytes:
             text += piece
     except ConnectionResetError:
         pass
+    return text
+
+
+def read(connection: socket.socket) -> bytes:
+    """All that the server still sends, until it ends the connection; a reset is an error."""
+    text = b""
+    while piece := connection.recv(65536):
+        text += piece
     return text
 
 
@@ -152,6 +164,24 @@ def test_a_client_that_does_not_read_is_cut_off_and_its_publication_given_back(l
         eventually(lambda: client.store.lending.current.leases == 0)
     assert "stall_seconds" in caplog.text
     assert client.get("/v1/ctr", params={**CASE, "product": "x"}).status_code == 200
+
+
+def test_a_whole_answer_over_http_1_0_ends_with_its_connection(lake, serve):
+    lake.publish([view("2016-01-03 14:00:00", f"p{number:06}" * 20) for number in range(5000)])
+    with connect(serve(lake, stream_rows=1000)) as connection:
+        connection.sendall(OLD)
+        head, _, body = read(connection).partition(b"\r\n\r\n")
+    assert b"chunked" not in head
+    assert body.count(b"\r\n") == 1 + 5000
+
+
+def test_the_end_of_an_answer_over_http_1_0_that_is_not_taken_is_reset_too(lake, serve, caplog):
+    lake.publish([view("2016-01-03 14:00:00", f"p{number:06}" * 20) for number in range(40_000)])
+    with connect(serve(lake, stall_seconds=0.3, stream_rows=100_000)) as connection:
+        connection.sendall(OLD)
+        eventually(lambda: "stall_seconds" in caplog.text)
+        with pytest.raises(ConnectionResetError):
+            read(connection)
 
 
 @pytest.mark.parametrize("size", [100_000, 2_000_000])

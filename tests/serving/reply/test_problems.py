@@ -6,6 +6,7 @@ import pytest
 
 from serving.openapi.shapes import Problem
 from tests.serving.lake import view
+from tests.serving.load.test_connections import OLD, connect, read
 from tests.serving.reply.test_answers import BODY, CASE
 
 
@@ -95,6 +96,14 @@ def test_a_failure_inside_tells_nothing_but_its_request_id(client, monkeypatch, 
     assert "the secret path /srv/lake" in caplog.text
     monkeypatch.undo()
     assert client.get("/v1/ctr", params=CASE).status_code == 200
+
+
+def test_a_stream_over_http_1_0_whose_source_fails_is_no_end_but_a_reset(lake, serve, failing_source):
+    lake.publish([view("2016-01-03 14:00:00", f"p{number:06}" * 20) for number in range(5000)])
+    with connect(serve(lake, stream_rows=1000)) as connection:
+        connection.sendall(OLD)
+        with pytest.raises(ConnectionResetError):
+            read(connection)
 
 
 def test_a_client_may_name_its_request(client):
