@@ -48,14 +48,42 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
     return ConnectionLimits(settings.connections, settings.request_seconds, settings.stall_seconds)
 
 
+class BoundedConnection(h11.Connection):
+    """HTTP/1.1 by h11, which compares only heads that have not ended with its limit: here a whole one is refused, too."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(h11.SERVER, limit)
+        self.limit = limit
+        self.head_bytes = 0
+        """The length of the head that was read last, or what has come of it."""
+
+    def next_event(self) -> Any:  # noqa: ANN401  # h11's own
+        """The next event.
+
+        Raises:
+            h11.RemoteProtocolError: what came is no HTTP, or a head above the limit.
+        """
+        if self.their_state is not h11.IDLE:
+            return super().next_event()
+        self.head_bytes = len(self.trailing_data[0])
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self.head_bytes -= len(self.trailing_data[0])
+            if self.head_bytes > self.limit:
+                raise h11.RemoteProtocolError("the head is too long", error_status_hint=431)
+        return event
+
+
 class BoundedProtocol(H11Protocol):
     """HTTP/1.1 by uvicorn, without patience for heads that do not end and for readers that do not read."""
 
     transport: asyncio.Transport
+    conn: BoundedConnection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection; when there are too many, the one that has been silent longest makes room."""
         super().connection_made(transport)
+        self.conn = BoundedConnection(self.config.h11_max_incomplete_event_size or DEFAULT_MAX_INCOMPLETE_EVENT_SIZE)
         self._limits: ConnectionLimits = self.app_state[STATE]
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
@@ -99,8 +127,7 @@ class BoundedProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Tell what was wrong with a head that could not be read, and close."""
-        limit = self.config.h11_max_incomplete_event_size or DEFAULT_MAX_INCOMPLETE_EVENT_SIZE
-        found = len(self.conn.trailing_data[0])
+        limit, found = self.conn.limit, self.conn.head_bytes
         self._refuse(HeadTooLarge(limit, found) if found > limit else MalformedRequest())
 
     @property

@@ -199,6 +199,44 @@ def test_headers_above_the_limit_are_431_and_others_are_served(lake, serve, size
     assert client.get("/health/live").status_code == 200
 
 
+@pytest.mark.parametrize("piece", [20_000, 1000], ids=["in one piece", "in several"])
+@pytest.mark.parametrize("before", [b"", REQUEST], ids=["first", "second"])
+def test_a_whole_head_at_the_limit_is_answered_and_one_byte_more_is_431(lake, serve, piece, before):
+    client = serve(lake)
+    for more, status in ((0, b"200"), (1, b"431")):
+        head = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Long: "
+        head += b"x" * (16384 - len(head) - 4 + more) + b"\r\n\r\n"
+        with connect(client) as connection:
+            if before:
+                assert ask(connection, before).startswith(b"HTTP/1.1 200")
+            for start in range(0, len(head), piece):
+                connection.sendall(head[start : start + piece])
+                time.sleep(0.005)
+            answer = rest(connection)
+        assert answer.startswith(b"HTTP/1.1 " + status)
+    assert b"have 16385 bytes or more together; the limit is 16384 (setting header_bytes)" in answer
+
+
+def test_a_head_is_measured_without_its_body_and_what_follows(lake, serve):
+    body = b"x" * 20_000
+    with connect(serve(lake)) as connection:
+        connection.sendall(b"POST /v1/ctr HTTP/1.1\r\nHost: x\r\nContent-Length: 20000\r\n\r\n" + body + REQUEST)
+        text = b""
+        while not text.endswith(b'{"status":"live"}'):
+            text += connection.recv(65536)
+    assert text.startswith(b"HTTP/1.1 422")
+
+
+def test_a_head_that_is_too_long_is_not_seen_by_the_application(lake, serve):
+    client = serve(lake)
+    with connect(client) as connection:
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 30_000 + b"\r\n\r\n")
+        assert b'"code": "head_too_large"' in rest(connection)
+    metrics = client.get("/metrics").text
+    assert 'ctr_refusals_total{code="head_too_large"} 1.0' in metrics
+    assert 'route="/health/live"' not in metrics
+
+
 def test_a_client_that_reads_slowly_but_steadily_is_not_cut_off(lake, serve, caplog):
     lake.publish([view("2016-01-03 14:00:00", f"{number:05}" * 40) for number in range(30_000)])
     client = serve(lake, stream_rows=20_000, stall_seconds=0.3)
