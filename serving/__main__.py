@@ -50,6 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
         "http": BoundedProtocol,
         "h11_max_incomplete_event_size": settings.header_bytes,
         "timeout_graceful_shutdown": settings.stop_seconds,
+        # By default uvicorn believes everybody on this machine who says that he asks for somebody else.
+        "proxy_headers": bool(settings.trusted_proxies),
+        "forwarded_allow_ips": list(settings.trusted_proxies),
         "access_log": False,  # serving.access tells more, and not the query
         "log_config": log_config(),
     }

@@ -68,7 +68,15 @@ class Settings(BaseSettings):
     key_requests: int = Field(
         600, ge=1, description="requests of one key, or one subject of JWTs, a minute, in each worker process"
     )
-    key_guesses: int = Field(10, ge=1, description="wrong keys or JWTs from one address a minute; then it has to wait")
+    key_guesses: int = Field(
+        10,
+        ge=1,
+        description="wrong keys or JWTs from one address a minute, in each worker process; then it has to wait",
+    )
+    trusted_proxies: tuple[str, ...] = Field(
+        (),
+        description="addresses or networks of proxies whose `X-Forwarded-For` names the client; none: it is whoever connects",
+    )
     jwt_jwks: str | None = Field(
         None,
         description="JWKS whose keys sign JWTs: an https URL (http on loopback) or a file; with it a JWT opens /v1 like a key",
@@ -182,6 +190,17 @@ class Settings(BaseSettings):
     @classmethod
     def _replica_path(cls, value: str) -> str:
         return _absolute(value, Path.cwd())
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """What is neither uvicorn takes for a name, which no client has."""
+        for item in value:
+            try:
+                ipaddress.ip_network(item)
+            except ValueError:
+                raise ValueError("wanted addresses or networks such as 127.0.0.1 or 10.0.0.0/8") from None
+        return value
 
     @field_validator("jwt_jwks")
     @classmethod

@@ -43,7 +43,8 @@ def running(app: FastAPI, looked: bool = True) -> Iterator[httpx.Client]:
     """The application behind uvicorn and h11 in a thread, and a client of it; once it has looked at its lake."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app, http=BoundedProtocol, log_config=None, lifespan="on", timeout_graceful_shutdown=5)
+        options = {"lifespan": "on", "timeout_graceful_shutdown": 5, "proxy_headers": False}
+        config = uvicorn.Config(app, http=BoundedProtocol, log_config=None, **options)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ import uvicorn
 
 import serving
 from serving.__main__ import listener
+from serving.keys import write_keys
 from serving.settings import ROOT, Settings
 from tests.serving.conftest import environment, eventually
 from tests.serving.lake import view
@@ -155,6 +157,26 @@ def test_headers_above_the_limit_are_refused_and_others_are_served(process):
     with contextlib.suppress(httpx.TransportError):  # the connection may close before the client has sent it all
         assert httpx.get(url + "/health/live", headers={"X-Long": "x" * 2_000_000}).status_code == 431
     assert httpx.get(url + "/health/live").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("trusted", "codes"),
+    [([], [401, 401, 429, 429]), (["127.0.0.1"], [401, 401, 401, 401]), (["10.0.0.0/8"], [401, 401, 429, 429])],
+    ids=["nobody", "this one", "another"],
+)
+def test_guesses_are_those_of_the_address_that_connects_unless_a_trusted_proxy_names_another(
+    process, tmp_path, trusted, codes
+):
+    write_keys(tmp_path / "keys.json", ())
+    settings = {"CTR_API_KEYS_FILE": str(tmp_path / "keys.json"), "CTR_KEY_GUESSES": "2"}
+    _, url, _ = process(CTR_TRUSTED_PROXIES=json.dumps(trusted), FORWARDED_ALLOW_IPS="*", **settings)
+
+    def guess(address: str) -> int:
+        headers = {"X-API-Key": "ctr_wrong", "X-Forwarded-For": address}
+        return httpx.get(url + "/v1/status", headers=headers).status_code
+
+    assert [guess(f"198.51.100.{number}") for number in range(4)] == codes
+    assert [guess("198.51.100.200") for _ in range(3)][2] == 429
 
 
 def test_another_address_than_loopback_is_refused_with_one_line(tmp_path):

@@ -139,6 +139,13 @@ def test_a_setting_of_tokens_that_would_not_be_safe_is_refused(settings, told):
         Settings(lake="/x", **settings)
 
 
+@pytest.mark.parametrize("proxy", ["*", "proxy.example", "10.0.0.1/8", "127.0.0.1:8000", ""])
+def test_a_trusted_proxy_is_an_address_or_a_network(proxy):
+    assert Settings(lake="/x", trusted_proxies=["127.0.0.1", "10.0.0.0/8", "::1"]).trusted_proxies
+    with pytest.raises(ValueError, match="wanted addresses or networks"):
+        Settings(lake="/x", trusted_proxies=["127.0.0.1", proxy])
+
+
 @pytest.mark.parametrize("source", ["https://issuer.example/jwks.json", "http://127.0.0.1:9/x", "http://[::1]:9/x"])
 def test_the_jwks_may_be_an_address_with_tls_or_on_loopback(source):
     assert Settings(lake="/x", jwt_jwks=source, **ISSUED).jwt_jwks == source
