@@ -118,7 +118,10 @@ class NotFound(ServiceError):
     status = 404
     code = "not_found"
     title = "Not found"
-    detail = "There is nothing at this address. /docs lists what there is."
+
+    def __init__(self, docs: bool) -> None:
+        """``docs``: whether ``/docs`` is open."""
+        super().__init__(f"There is nothing at this address.{' /docs lists what there is.' if docs else ''}")
 
 
 class PublicationUnknown(ServiceError):
@@ -345,9 +348,12 @@ class Busy(NotReady):
     code = "busy"
     title = "Too many requests at once"
 
-    def __init__(self, slots: int, queue: int, setting: str) -> None:
-        waiting = f" and {queue} wait" if queue else ""
-        super().__init__(f"{slots} {setting} run already{waiting} (setting {setting}). The same request may pass soon.")
+    def __init__(self, slots: int, setting: str, queue: int = 0, seconds: float | None = None) -> None:
+        """``queue``: how many wait already, where one more may not; ``seconds``: the longest wait, where it is over."""
+        waiting = f", and {queue} wait (setting queue)" if queue else ""
+        if seconds is not None:
+            waiting = f", and this request got no turn in up to {seconds:g} s (setting queue_seconds)"
+        super().__init__(f"{slots} {setting} run already (setting {setting}){waiting}. The same request may pass soon.")
         self.headers = {"Retry-After": "1"}
 
 

@@ -12,6 +12,7 @@ import hmac
 import json
 import logging
 import os
+import re
 import secrets
 import sys
 from collections.abc import Callable
@@ -29,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 SCOPES = ("read", "metrics")
 """What a key may be for: ``read`` answers under ``/v1``, ``metrics`` for ``/metrics``."""
+
+_MOST_DAYS = 36_500
+"""For which a key may be valid: a calendar has an end."""
 
 _PREFIX = "ctr_"
 _ID_LENGTH = len(_PREFIX) + 8
@@ -157,7 +161,7 @@ def _locked(path: Path, work: Callable[[], str]) -> str:
 
 
 def _new(path: Path, options: argparse.Namespace) -> str:
-    expires = today() + timedelta(days=options.days) if options.days else None
+    expires = today() + timedelta(days=options.days) if options.days is not None else None
     scopes, platforms = tuple(options.scope or ["read"]), tuple(options.platform or [])
     secret, key = make_key(options.client, scopes, platforms, expires)
     write_keys(path, (*(read_keys(path) if path.exists() else ()), key))
@@ -185,6 +189,19 @@ def _revoke(path: Path, options: argparse.Namespace) -> str:
 _COMMANDS: dict[str, Callable[[Path, argparse.Namespace], str]] = {"new": _new, "list": _list, "revoke": _revoke}
 
 
+def _days(text: str) -> int:
+    """The days for which a key is valid.
+
+    Raises:
+        ArgumentTypeError: it is no such number.
+    """
+    if not re.fullmatch("[0-9]{1,5}", text) or not 1 <= int(text) <= _MOST_DAYS:
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}, wanted a whole number from 1 to {_MOST_DAYS}; leave --days out for a key without an end"
+        )
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m serving.keys", description="Keeps the API keys of the service.")
     parser.add_argument("--file", help="the file of keys (default: setting api_keys_file)")
@@ -193,7 +210,7 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("client", help="whose key it is; a client may have several")
     new.add_argument("--scope", action="append", choices=SCOPES, help="may repeat; default: read")
     new.add_argument("--platform", action="append", choices=PLATFORMS, help="may repeat; default: every platform")
-    new.add_argument("--days", type=int, help="days for which it is valid; default: no end")
+    new.add_argument("--days", type=_days, help="days for which it is valid; default: no end")
     commands.add_parser("list", help="what keys there are")
     commands.add_parser("revoke", help="take a key back").add_argument("id", help="the id that list shows")
     return parser

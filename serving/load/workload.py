@@ -195,7 +195,7 @@ class Gate:
             return
         if len(self._waiting) >= self._queue:
             await asyncio.sleep(uniform(0, _SPREAD) * self._seconds)
-            raise self.busy()
+            raise Busy(self._slots, self._setting, self._queue)
         await self._wait_in(self._waiting, self._seconds, self.leave)
 
     async def room(self, seconds: float) -> None:
@@ -225,7 +225,7 @@ class Gate:
             if not turn.done():
                 queue.remove(turn)
         if not turn.done():
-            raise self.busy()
+            raise Busy(self._slots, self._setting, seconds=longest)
 
     def leave(self) -> None:
         """Give a slot back: the one who has waited longest gets it."""
@@ -251,10 +251,6 @@ class Gate:
             yield
         finally:
             self.leave()
-
-    def busy(self) -> Busy:
-        """The error of those who are told to come again."""
-        return Busy(self._slots, self._queue, self._setting)
 
 
 class Workload:

@@ -70,6 +70,9 @@ _PROBLEMS: dict[int, tuple[type[ServiceError], ...]] = {
     504: (QueryTimeout,),
 }
 
+_ANYWHERE = (406, 414)
+"""By the headers alone, and by the length of the address."""
+
 
 def _ref(model: str) -> dict[str, str]:
     return {"$ref": _REF.format(model=model)}
@@ -220,7 +223,7 @@ def _operation(
     }
     if "ETag" in headers:
         responses[304] = {"description": "What the client has (`If-None-Match`) is still the answer"}
-    responses.update({code: _problem(code) for code in codes})
+    responses.update({code: _problem(code) for code in sorted({*codes, *_ANYWHERE})})
     told_class = {} if media_type == "application/json" else {"response_class": Response}  # else JSON is listed, too
     return {"summary": summary, "responses": responses, "response_model": None, "openapi_extra": extra, **told_class}
 
@@ -242,7 +245,7 @@ def _problem(code: int) -> dict[str, Any]:
 GET_CTR = _operation(
     "CTR by bucket, platform and product, from the newest publication",
     _ROWS_SCHEMA,
-    (401, 403, 404, 406, 409, 410, 414, 422, 429, 500, 503, 504),
+    (401, 403, 404, 409, 410, 422, 429, 500, 503, 504),
     _HEADERS,
     _ROWS_EXAMPLES,
     _OTHER_FORMS,
@@ -258,7 +261,7 @@ _BODY_EXAMPLE = {
 POST_CTR = _operation(
     "CTR by bucket, platform and product; parameters in a JSON body",
     _ROWS_SCHEMA,
-    (401, 403, 404, 406, 408, 409, 410, 413, 422, 429, 500, 503, 504),
+    (401, 403, 404, 408, 409, 410, 413, 422, 429, 500, 503, 504),
     [name for name in _HEADERS if name != "ETag"],
     _ROWS_EXAMPLES,
     _OTHER_FORMS,
@@ -270,7 +273,7 @@ POST_CTR = _operation(
 PRODUCTS = _operation(
     "Names of products in the newest publication, sorted",
     {"type": "array", "items": _TEXT},
-    (401, 403, 414, 422, 429, 500, 503, 504),
+    (401, 403, 422, 429, 500, 503, 504),
     ("ETag", "X-Data-Version", "X-Row-Count", "X-Request-Id"),
     {"products": {"value": ["20001829_002", "20001829_048"]}},
     parameters=[
@@ -290,7 +293,7 @@ PRODUCTS = _operation(
 CHANGES = _operation(
     "The days whose counts changed since a publication, so that clients ask again for those only",
     _ref("Changes"),
-    (401, 403, 404, 410, 422, 429, 500, 503),
+    (401, 403, 404, 410, 422, 429, 500, 503, 504),
     ("ETag", "X-Data-Version", "X-Row-Count", "X-Request-Id"),
     parameters=[
         _parameter(

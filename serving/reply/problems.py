@@ -77,7 +77,7 @@ def install(app: FastAPI) -> None:
     async def http_error(request: Request, error: HTTPException) -> Response:
         if error.status_code == 405:
             return problem(MethodNotAllowed(_methods(request, error)), request.state.request_id)
-        told = NotFound() if error.status_code == 404 else ServiceError()
+        told = NotFound(request.app.state.settings.docs) if error.status_code == 404 else ServiceError()
         return problem(told, request.state.request_id)
 
 

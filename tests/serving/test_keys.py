@@ -80,6 +80,22 @@ def test_a_file_that_holds_no_keys_is_told_with_its_name(file, text):
         read_keys(file)
 
 
+@pytest.mark.parametrize("days", ["0", "-1", "1.5", "", "36501", "9" * 20])
+def test_a_key_for_less_than_a_day_or_for_ever_is_not_made(file, capsys, days):
+    with pytest.raises(SystemExit) as caught:
+        main(["--file", str(file), "new", "shop", f"--days={days}"])
+    assert caught.value.code == 2
+    assert f"argument --days: found '{days}', wanted a whole number from 1 to 36500" in capsys.readouterr().err
+    assert not file.exists()
+
+
+def test_a_key_for_a_day_is_valid_through_tomorrow(file, capsys):
+    secret = new(file, capsys, "shop", "--days", "1")
+    found = KeyFile(str(file)).find(secret)
+    assert found is not None
+    assert found.expires == today() + timedelta(days=1)
+
+
 def test_wrong_usage_is_told_in_one_line(file, capsys):
     assert main(["--file", str(file), "list"]) == 2
     new(file, capsys, "shop")

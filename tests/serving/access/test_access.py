@@ -133,5 +133,6 @@ def test_every_answer_carries_the_security_headers(start):
 def test_the_docs_can_be_closed(lake, serve):
     client = serve(lake, docs=False)
     assert client.get("/docs").status_code == 404
+    assert problem(client.get("/docs")).detail == "There is nothing at this address."
     assert client.get("/openapi.json").status_code == 404
     assert problem(client.delete("/v1/ctr")).code == "method_not_allowed"

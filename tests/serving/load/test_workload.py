@@ -81,7 +81,9 @@ def test_a_gate_lets_so_many_in_makes_some_wait_in_turn_and_sends_others_away():
         visits = [asyncio.create_task(visit(name)) for name in "abc"]
         await asyncio.sleep(0)
         assert (gate.running, gate.waiting) == (1, 2)
-        with pytest.raises(Busy, match=r"1 queries run already and 2 wait \(setting queries\)") as caught:
+        with pytest.raises(
+            Busy, match=r"1 queries run already \(setting queries\), and 2 wait \(setting queue\)\."
+        ) as caught:
             await gate.enter()
         assert caught.value.headers == {"Retry-After": "1"}
         await asyncio.gather(*visits)
@@ -115,7 +117,9 @@ def test_a_wait_that_is_too_long_ends_and_one_that_is_cancelled_leaves_no_trace(
     async def story() -> None:
         gate = Gate(1, 5, 0.05, "queries")
         await gate.enter()
-        with pytest.raises(Busy):
+        with pytest.raises(
+            Busy, match=r"run already \(setting queries\), and .* no turn in up to 0\.05 s \(setting queue_seconds\)\."
+        ):
             await gate.enter()
         waiting = asyncio.create_task(gate.enter())
         await asyncio.sleep(0)

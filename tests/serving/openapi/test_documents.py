@@ -69,6 +69,29 @@ def test_every_address_is_described(document):
             assert all(content["schema"] for content in operation["responses"]["200"]["content"].values())
 
 
+def test_every_address_names_the_refusals_by_its_headers_and_its_length(document):
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            assert {"406", "414"} <= set(operation["responses"])
+            assert list(operation["responses"]) == sorted(operation["responses"])
+
+
+def test_every_address_that_waits_for_a_query_names_what_becomes_of_one_that_takes_too_long(document):
+    timed = {
+        path
+        for path, methods in document["paths"].items()
+        if all("504" in one["responses"] for one in methods.values())
+    }
+    assert timed == {"/v1/ctr", "/v1/ctr/changes", "/v1/products"}
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/v1/status", "/v1/platforms", "/v1/ctr/changes"])
+def test_what_is_said_of_every_address_holds(lake, serve, path):
+    client = serve(lake, url_bytes=300)
+    assert client.get(path, headers={"Accept-Encoding": "identity;q=0,*;q=0"}).status_code == 406
+    assert client.get(path, params={"x": "x" * 300}).status_code == 414
+
+
 KEYS = {"api_keys_file": "/nowhere/keys.json"}
 JWTS = {"jwt_jwks": "https://issuer.example/jwks.json", "jwt_issuer": "i", "jwt_audience": "a"}
 

@@ -29,6 +29,7 @@ def problem(response) -> Problem:
 def test_an_unknown_address_is_404(client):
     for path in ("/nothing", "/v1/ctr/", "/v1"):
         assert problem(client.get(path)).code == "not_found"
+    assert problem(client.get("/nothing")).detail == "There is nothing at this address. /docs lists what there is."
 
 
 @pytest.mark.parametrize(
