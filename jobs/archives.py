@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import BinaryIO
 
 from jobs.decoding.unpack import DAMAGED
+from jobs.entries import open_unpacked
 from jobs.errors import UnreadableFile
 
 DAMAGED_ZIP = (*DAMAGED, zipfile.BadZipFile, struct.error, ValueError, IndexError, OverflowError)
@@ -45,8 +46,8 @@ def open_entry(path: Path, name: str, size: int, etag: str | None) -> Iterator[B
             entry = _by_name(archive).get(name)
             if entry is None or (entry.file_size, etag_of(entry)) != (size, etag):
                 raise UnreadableFile("its ZIP was changed since it was listed; the next run reads it again")
-            packed = opened.enter_context(archive.open(entry))
-        yield io.BufferedReader(_Entry(packed))
+            unpacked = opened.enter_context(open_unpacked(archive, entry))
+        yield io.BufferedReader(_Entry(unpacked))
 
 
 def etag_of(entry: zipfile.ZipInfo) -> str:
@@ -57,25 +58,25 @@ def etag_of(entry: zipfile.ZipInfo) -> str:
 class _Entry(io.RawIOBase):
     """The unpacked bytes of an entry. It is here that failures are told, so that those of who reads are not taken for its own."""
 
-    def __init__(self, packed: IO[bytes]) -> None:
-        self._packed = cast("io.BufferedIOBase", packed)
+    def __init__(self, unpacked: io.RawIOBase) -> None:
+        self._unpacked = unpacked
 
     def readable(self) -> bool:
         return True
 
     def seekable(self) -> bool:
-        return self._packed.seekable()
+        return self._unpacked.seekable()
 
     def tell(self) -> int:
-        return self._packed.tell()
+        return self._unpacked.tell()
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         with _told():
-            return self._packed.seek(offset, whence)
+            return self._unpacked.seek(offset, whence)
 
     def readinto(self, buffer: object, /) -> int:
         with _told():
-            return self._packed.readinto(buffer)  # type: ignore[arg-type]  # any writable buffer
+            return self._unpacked.readinto(buffer) or 0  # type: ignore[arg-type]  # any writable buffer
 
 
 @contextmanager
