@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO
@@ -42,17 +44,53 @@ def open_entry(path: Path, name: str, size: int, etag: str | None) -> Iterator[B
     """
     with ExitStack() as opened:
         with _told():
-            archive = opened.enter_context(zipfile.ZipFile(path))
-            entry = _by_name(archive).get(name)
+            archive = _open(path)
+            entry = archive.entries.get(name)
             if entry is None or (entry.file_size, etag_of(entry)) != (size, etag):
                 raise UnreadableFile("its ZIP was changed since it was listed; the next run reads it again")
-            unpacked = opened.enter_context(open_unpacked(archive, entry))
+            unpacked = opened.enter_context(open_unpacked(archive.file, entry))
         yield io.BufferedReader(_Entry(unpacked))
 
 
 def etag_of(entry: zipfile.ZipInfo) -> str:
     """The checksum that the archive states of an entry."""
     return f"crc32:{entry.CRC:08x}"
+
+
+@dataclass(frozen=True)
+class _Archive:
+    """An open archive and its entries by name; ``version`` is another as soon as another file has its path."""
+
+    version: tuple[Path, int, int, int]
+    file: zipfile.ZipFile
+    entries: dict[str, zipfile.ZipInfo]
+
+
+class _Last(threading.local):
+    """The archive that this thread opened last."""
+
+    archive: _Archive | None = None
+
+
+_last = _Last()
+
+
+def _open(path: Path) -> _Archive:
+    """The archive as it is now. It stays open until the thread opens another: who reads all entries needs its directory once."""
+    now = path.stat()  # before it is opened: if it is replaced in between, the next call sees another version
+    version = (path, now.st_ino, now.st_size, now.st_mtime_ns)
+    if _last.archive is None or _last.archive.version != version:
+        _close_last()
+        file = zipfile.ZipFile(path)
+        _last.archive = _Archive(version, file, _by_name(file))
+    return _last.archive
+
+
+def _close_last() -> None:
+    """Closes the thread's archive; an entry of it that is still being read stays open to its end."""
+    if _last.archive is not None:
+        _last.archive.file.close()
+        _last.archive = None
 
 
 class _Entry(io.RawIOBase):
