@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -10,12 +11,13 @@ from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from jobs.errors import UsageError
 from jobs.schemas import PLATFORMS
+from jobs.variables import unknown_variables
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -53,8 +55,34 @@ def parse_bytes(value: object) -> int:
     return int(match[1]) * _UNITS[match[2]]
 
 
+def parse_names(value: object) -> object:
+    """The names in a text such as ``paid, sent`` or ``["paid", "sent"]``; what is no text comes back as it is.
+
+    Raises:
+        ValueError: the text begins like a JSON list and is none.
+    """
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return _from_json(value, 'a JSON list such as ["a", "b"], or names separated by commas')
+    return tuple(name for part in value.split(",") if (name := part.strip()))
+
+
+def _parse_table(value: object) -> object:
+    wanted = 'a JSON object such as {"iOS": ["iphone", "ipad"]}, or a section of the file'
+    return _from_json(value, wanted) if isinstance(value, str) else value
+
+
+def _from_json(text: str, wanted: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise ValueError(f"wanted {wanted}") from None
+
+
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]
-Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+Names = Annotated[tuple[str, ...], BeforeValidator(parse_names)]
+AsTable = BeforeValidator(_parse_table)
 
 
 class _WithoutPaths(EnvSettingsSource):
@@ -64,10 +92,10 @@ class _WithoutPaths(EnvSettingsSource):
         return {name: value for name, value in super().__call__().items() if name not in _PATHS}
 
 
-class Columns(BaseSettings):
+class Columns(BaseModel):
     """Names of the purchase database's columns; of several names the first that a table has is taken."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     order_id: Names = ("id",)
     order_date: Names = ("order_date",)
@@ -81,7 +109,7 @@ class Columns(BaseSettings):
 class Config(BaseSettings):
     """Every setting of the jobs. Field names are the keys of the file; ``CTR_`` + the name in capitals overrides."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="CTR_")
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="CTR_", enable_decoding=False)
 
     events: str = Field(description="root of the platform folders, or a ZIP of them")
     lake: str = Field(description="root of the Delta tables")
@@ -91,8 +119,10 @@ class Config(BaseSettings):
     orders_timezone: str = Field("UTC", description="zone in which orders.order_date was written")
     orders_table: str = Field("orders", description="name of the table of orders")
     order_items_table: str = Field("order_items", description="name of the table of order items")
-    columns: Columns = Field(default_factory=Columns, description="names of the columns of both tables")
-    device_aliases: dict[str, tuple[str, ...]] = Field(
+    columns: Annotated[Columns, AsTable] = Field(
+        default_factory=Columns, description="names of the columns of both tables"
+    )
+    device_aliases: Annotated[dict[str, Names], AsTable] = Field(
         default_factory=lambda: {
             "iOS": ("ios", "iphone", "ipad"),
             "Android": ("android",),
@@ -100,11 +130,11 @@ class Config(BaseSettings):
         },
         description="spellings of orders.device for each platform, any case",
     )
-    excluded_statuses: tuple[str, ...] = Field((), description="order statuses that are no purchase, any case")
+    excluded_statuses: Names = Field((), description="order statuses that are no purchase, any case")
     purchases_days: int | None = Field(
         None, ge=1, description="read only orders of the last so many days; unset: all of them"
     )
-    unfinished_names: tuple[str, ...] = Field(
+    unfinished_names: Names = Field(
         (".*", "_*", "*.tmp", "*._COPYING_", "*.part", "*.crdownload"),
         description="names of event files that are still being copied: left for a later run",
     )
@@ -196,11 +226,14 @@ def load_config() -> Config:
     """
     file = Path(os.environ.get("CTR_CONF", ROOT / "conf" / "ctr.toml"))
     values = _read(file)
+    faults = unknown_variables(os.environ, Config.model_fields)
     try:
-        return Config(**values)
+        config = Config(**values)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {_reason(e)}" for e in error.errors())
-        raise UsageError(f"wrong setting in {file} or CTR_*: {faults}") from None
+        faults += [f"{'.'.join(map(str, fault['loc']))}: {_reason(fault)}" for fault in error.errors()]
+    if faults:
+        raise UsageError(f"wrong setting in {file} or CTR_*: {'; '.join(faults)}")
+    return config
 
 
 def _reason(error: ErrorDetails) -> str:

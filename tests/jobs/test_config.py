@@ -27,6 +27,12 @@ def conf(tmp_path, monkeypatch):
     return write
 
 
+def fault(conf, text):
+    with pytest.raises(UsageError) as caught:
+        conf(text)
+    return str(caught.value)
+
+
 def test_relative_paths_of_the_file_start_at_the_project(conf, tmp_path):
     config = conf(MINIMAL)
     assert config.events == str(tmp_path / "data/events")
@@ -66,6 +72,75 @@ def test_tables_of_aliases_and_columns_are_read(conf):
     config = conf(MINIMAL + '[device_aliases]\niOS = ["apple"]\n[columns]\norder_date = "created"\n')
     assert config.device_aliases == {"iOS": ("apple",)}
     assert config.columns.order_date == ("created",)
+
+
+@pytest.mark.parametrize(
+    "text", ["cancelled, Sent back,", '["cancelled", "Sent back"]', ' [ "cancelled","Sent back" ]']
+)
+def test_a_list_of_names_is_text_with_commas_or_json_in_the_environment_and_in_the_file(conf, monkeypatch, text):
+    assert conf(MINIMAL + f"excluded_statuses = '{text}'\n").excluded_statuses == ("cancelled", "Sent back")
+    monkeypatch.setenv("CTR_EXCLUDED_STATUSES", text)
+    assert conf(MINIMAL).excluded_statuses == ("cancelled", "Sent back")
+
+
+def test_lists_of_the_environment_replace_those_of_the_file_and_an_empty_one_is_empty(conf, monkeypatch):
+    monkeypatch.setenv("CTR_FATAL_LIMITS", "")
+    monkeypatch.setenv("CTR_RETIRED_PLATFORMS", "iOS")
+    monkeypatch.setenv("CTR_UNFINISHED_NAMES", "*.tmp,*.part")
+    config = conf(MINIMAL + 'fatal_limits = ["few_views"]\nretired_platforms = "Android"\n')
+    assert config.fatal_limits == ()
+    assert config.retired_platforms == ("iOS",)
+    assert config.unfinished_names == ("*.tmp", "*.part")
+
+
+def test_tables_of_the_environment_are_json(conf, monkeypatch):
+    monkeypatch.setenv("CTR_DEVICE_ALIASES", '{"iOS": ["apple"], "Android": "droid, google"}')
+    monkeypatch.setenv("CTR_COLUMNS", '{"order_date": "created"}')
+    config = conf(MINIMAL + '[device_aliases]\nMobileWeb = ["web"]\n[columns]\nitem_id = "item"\n')
+    assert config.device_aliases == {"iOS": ("apple",), "Android": ("droid", "google")}
+    assert config.columns.order_date == ("created",)
+    assert config.columns.item_id == ("id",)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        (
+            "FATAL_LIMITS",
+            "quarantine",
+            "fatal_limits: found 'quarantine': quarantine: wanted only quarantined, purchases",
+        ),
+        ("RETIRED_PLATFORMS", "[iOS]", "retired_platforms: found '[iOS]': wanted a JSON list such as"),
+        ("EXCLUDED_STATUSES", "[1]", "excluded_statuses.0: found 1: Input should be a valid string"),
+        ("DEVICE_ALIASES", "foo", "device_aliases: found 'foo': wanted a JSON object such as"),
+        ("DEVICE_ALIASES", "3", "device_aliases: found 3: Input should be a valid dictionary"),
+        ("COLUMNS", "", "columns: found '': wanted a JSON object such as"),
+        ("COLUMNS", '{"date": "d"}', "columns.date: no such setting"),
+    ],
+)
+def test_a_list_or_table_that_is_none_is_a_fault_like_others(conf, monkeypatch, name, value, wanted):
+    monkeypatch.setenv(f"CTR_{name}", value)
+    text = fault(conf, MINIMAL)
+    assert text.startswith("wrong setting in ")
+    assert wanted in text
+
+
+def test_a_variable_that_nothing_reads_is_a_fault_beside_others_and_its_value_is_not_shown(conf, monkeypatch):
+    monkeypatch.setenv("CTR_PURCHASE_PASSWORD", "s3cr3t")
+    monkeypatch.setenv("CTR_PORT", "8001")
+    text = fault(conf, MINIMAL + 'orders_timezone = "Mars"\n')
+    assert "orders_timezone: found 'Mars'" in text
+    assert "CTR_PURCHASE_PASSWORD: no such setting, the nearest is CTR_PURCHASES_PASSWORD" in text
+    assert "s3cr3t" not in text
+    assert "CTR_PORT" not in text
+
+
+def test_a_variable_of_another_program_is_no_setting(conf, monkeypatch):
+    for name in ("ORDER_DATE", "ITEM_ID", "LAKE", "TASK_BYTES"):
+        monkeypatch.setenv(name, "x")
+    config = conf(MINIMAL)
+    assert config.columns.order_date == ("order_date",)
+    assert config.lake == "/srv/lake"
 
 
 @pytest.mark.parametrize(

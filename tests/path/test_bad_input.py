@@ -195,6 +195,19 @@ def test_a_wrong_setting_is_wrong_usage_and_names_itself(env: dict[str, str], se
     done.line(setting.removeprefix("CTR_").lower(), "no such thing")
 
 
+@pytest.mark.parametrize("name", ["fatal_limits", "retired_platforms", "device_aliases", "columns"])
+def test_a_wrong_list_or_table_is_wrong_usage_and_names_itself(env: dict[str, str], name: str) -> None:
+    done = job("status", env=env | {f"CTR_{name.upper()}": "thing"})
+    assert done.code == 2, done.text
+    done.line("error: wrong setting", f"{name}: found 'thing'")
+
+
+def test_a_variable_that_is_no_setting_is_wrong_usage_and_names_itself(env: dict[str, str]) -> None:
+    done = job("status", env=env | {"CTR_UNKNOWN": "3"})
+    assert done.code == 2, done.text
+    done.line("error: wrong setting", "CTR_UNKNOWN: no such setting")
+
+
 def test_an_unknown_job_is_wrong_usage() -> None:
     done = job("dayly", env={})
     assert done.code == 2

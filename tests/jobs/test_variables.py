@@ -1,0 +1,68 @@
+"""Names of CTR_* variables: every one that the product reads is known, others are refused."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from jobs.config import Config
+from jobs.variables import OTHERS, SERVICE, unknown_variables
+from serving.settings import Settings
+from tests.conftest import ROOT
+
+TEXTS = [
+    "README.md",
+    "Makefile",
+    "spark-submit.sh",
+    "docs/*.md",
+    "scripts/*",
+    "conf/*",
+    "docker/*",
+    "notebooks/*.ipynb",
+]
+
+
+def test_the_settings_of_the_service_are_those_that_it_declares():
+    assert set(SERVICE) == set(Settings.model_fields)
+    assert list(SERVICE) == sorted(SERVICE)
+
+
+def test_every_variable_that_documents_and_scripts_name_is_known():
+    files = [file for pattern in TEXTS for file in ROOT.glob(pattern) if file.is_file()]
+    named = {name for file in files for name in re.findall(r"\bCTR_[A-Z_]*[A-Z]\b", file.read_text(encoding="utf-8"))}
+    assert named >= {"CTR_CONF", "CTR_LAKE", "CTR_PORT", "CTR_FAULT_ROUNDS", "CTR_URL"}
+    assert unknown_variables(named, Config.model_fields) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "HOME",
+        "CTR",
+        "CTR_Lake",
+        "CTR_PORT_8000_TCP_ADDR",
+        "CTR_SERVICE_HOST",
+        "CTR_API_SERVICE_PORT_HTTP",
+        "CTR_API_PORT",
+    ],
+)
+def test_what_belongs_to_others_is_let_be(name):
+    assert unknown_variables([name], Config.model_fields) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("CTR_FATAL_LIMIT", "CTR_FATAL_LIMIT: no such setting, the nearest is CTR_FATAL_LIMITS"),
+        ("CTR_HEAVY_ROW", "CTR_HEAVY_ROW: no such setting, the nearest is CTR_HEAVY_ROWS"),
+        ("CTR_CONFIG", "CTR_CONFIG: no such setting, the nearest is CTR_CONF"),
+        ("CTR_XYZXYZXYZXYZ", "CTR_XYZXYZXYZXYZ: no such setting"),
+    ],
+)
+def test_a_misspelt_name_is_told_with_the_nearest_one(name, fault):
+    assert unknown_variables([name], Config.model_fields) == [f"{fault} (see the table of settings in README.md)"]
+
+
+def test_no_other_part_of_the_product_is_named_like_a_setting():
+    assert not set(OTHERS) & (set(SERVICE) | set(Config.model_fields))
