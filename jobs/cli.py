@@ -19,6 +19,7 @@ from jobs import audit, backfill, daily, maintain, replay, rollback, status
 from jobs.config import Config, load_config
 from jobs.disk import disk_failure
 from jobs.errors import JobError, UsageError
+from jobs.memory import memory_failure
 
 JOBS = (daily, backfill, replay, maintain, rollback, audit, status)
 """The modules of the jobs: each has ``add_parser`` and ``run``."""
@@ -52,7 +53,7 @@ def _run(arguments: argparse.Namespace, config: Config, console: Console) -> int
     except JobError:
         raise
     except Exception as error:
-        if text := disk_failure(error, config):
+        if text := disk_failure(error, config) or memory_failure(error, config):
             raise JobError(text) from None
         raise
     return code

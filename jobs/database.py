@@ -17,6 +17,7 @@ from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 
 from jobs.config import ROOT, Config
 from jobs.errors import JobError, UsageError
+from jobs.memory import WORKER_GONE
 
 T = TypeVar("T")
 
@@ -25,6 +26,7 @@ _DRIVERS = {
     "postgresql": "org.postgresql.Driver",
     "mysql": "com.mysql.cj.jdbc.Driver",
 }
+_OF_A_WORKER = ("org.apache.spark.api.python.PythonException", WORKER_GONE)
 _TEXT = {"sqlite": "text", "postgresql": "text", "mysql": "char"}
 _MYSQL_UTC = "connectionTimeZone=UTC&forceConnectionTimeZoneToSession=true"
 
@@ -82,7 +84,7 @@ def asking(config: Config, ask: Callable[[], T]) -> T:
     try:
         return ask()
     except (Py4JJavaError, PySparkException) as error:
-        if "org.apache.spark.api.python.PythonException" in str(error):
+        if any(text in str(error) for text in _OF_A_WORKER):
             raise  # not the database: a worker
         raise JobError(
             f"the purchase database {shown(config.purchases_url)} cannot be read: {_reason(error)}; "

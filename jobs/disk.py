@@ -6,10 +6,10 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.config import Config
+from jobs.errors import error_texts
 
 FULL_SECTION = "The disk is full"
 RESTORE_SECTION = "Backup and restore"
@@ -22,7 +22,7 @@ _DATA_FILE = re.compile(r"""(?:['"]|FileNotFoundError: )([^'"\n]*\.parquet)""")
 
 def disk_failure(error: BaseException, config: Config) -> str | None:
     """One line for the operator if the disk is to blame for an error, else None; errors of workers arrive as text."""
-    for text in _texts(error):
+    for text in error_texts(error):
         if any(word in text for word in _FULL):
             return _full(config)
         if any(word in text for word in _LOST) and (found := _DATA_FILE.search(text)):
@@ -31,13 +31,6 @@ def disk_failure(error: BaseException, config: Config) -> str | None:
                 f"({RESTORE_SECTION})"
             )
     return None
-
-
-def _texts(error: BaseException | None) -> Iterator[str]:
-    """Texts of an error and of those that it came from, as the end of a stack trace shows them."""
-    while error is not None:
-        yield f"{type(error).__name__}: {error}"
-        error = error.__cause__ or error.__context__
 
 
 def _full(config: Config) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 
 class JobError(Exception):
     """A job cannot go on (exit code 1). The text is for the operator and is printed without a stack trace."""
@@ -17,3 +19,10 @@ class AccountError(JobError):
 
 class UnreadableFile(Exception):
     """An event file cannot be read to its end (cut gzip, bad checksum, no permission). It costs that file alone."""
+
+
+def error_texts(error: BaseException | None) -> Iterator[str]:
+    """Texts of an error and of those that it came from, as the end of a stack trace shows them."""
+    while error is not None:
+        yield f"{type(error).__name__}: {error}"
+        error = error.__cause__ or error.__context__

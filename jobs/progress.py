@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -49,7 +50,10 @@ class Stages:
             shown = bar.add_task(text, total=total)
             said = time.monotonic()
             while not ended.wait(0.5):
-                done = _done(spark)
+                try:
+                    done = _done(spark)
+                except (Py4JError, OSError):  # the JVM is gone: who waits for the tasks says so
+                    return
                 bar.update(shown, completed=min(done, total))
                 if not self.console.is_terminal and time.monotonic() - said >= _LINE_SECONDS:
                     self.console.print(f"{text}: {done} of {total} tasks")

@@ -1,4 +1,4 @@
-"""``kill -9`` of a real run at random moments, the whole process tree or the driver alone; then a plain run."""
+"""``kill -9`` of a real run at random moments, the whole process tree, the driver or its JVM alone; then a plain run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from jobs.lock import lock_holder
 from tests.faults.scenario import check_same, rounds, tables
 from tests.faults.tree import Tree
+from tests.path.product import Outcome
 
 pytestmark = [pytest.mark.faults, pytest.mark.spark, pytest.mark.slow]
 
@@ -65,3 +66,23 @@ def test_a_run_killed_at_a_random_moment_is_repeated_by_a_plain_run(uncut, durat
     check_same(tables(lake), uncut.tables[night], what)
     if not whole_tree:
         killed.wait_until_gone()
+
+
+@pytest.mark.parametrize("seed", range(rounds(1, 10)))
+def test_a_run_whose_jvm_is_killed_says_so_in_one_line_and_is_repeated_by_a_plain_run(
+    uncut, durations, spark, tmp_path, seed
+):
+    night = seed % 2
+    moment = random.Random(seed).uniform(
+        0, 0.6
+    )  # of the time in which it holds the lake: later the JVM may be stopping
+    lake, log = uncut.start(night, tmp_path / "lake"), tmp_path / "log"
+    killed = Tree(COMMAND, uncut.nights[night].env(lake), log)
+    seconds_until_locked(lake, killed)
+    time.sleep(moment * durations[1])
+    killed.kill_jvm()
+    ended = Outcome(killed.wait(), log.read_text())
+    assert ended.code == 1, ended.text
+    assert ended.line("error: ").startswith("error: the JVM of Spark ended in the middle of the run"), ended.text
+    uncut.nights[night].run(spark, lake)
+    check_same(tables(lake), uncut.tables[night], f"seed {seed}, night {night}, moment {moment:.3f}, JVM alone")

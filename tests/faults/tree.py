@@ -54,6 +54,11 @@ class Tree:
         self.process.kill()
         self.process.wait()
 
+    def kill_jvm(self) -> None:
+        """SIGKILL to Spark's JVM alone; the driver has to notice and end by itself."""
+        [jvm] = [pid for pid in members(self.process.pid) if _program(pid) == "java"]
+        os.kill(jvm, signal.SIGKILL)
+
     def wait_until_gone(self, seconds: float = 15) -> None:
         """Returns when no process of the tree is left.
 
@@ -83,6 +88,10 @@ def members(session: int) -> list[int]:
             if int(its_session) == session and state not in "ZX":
                 found.append(int(entry.name))
     return found
+
+
+def _program(pid: int) -> str:
+    return Path(os.fsdecode((Path("/proc") / str(pid) / "cmdline").read_bytes().partition(b"\0")[0])).name
 
 
 def kill_session(session: int, spare: int | None = None) -> None:

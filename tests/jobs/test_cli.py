@@ -96,6 +96,18 @@ def test_a_full_disk_is_one_line_and_exits_1(env, monkeypatch, capsys):
     assert err.count("\n") == 1
 
 
+def test_a_jvm_that_is_gone_is_one_line_and_exits_1(env, monkeypatch, capsys):
+    def fail(*_):
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr(status, "run", fail)
+    assert cli.main(["status"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: the JVM of Spark ended in the middle of the run, ")
+    assert err.count("\n") == 1
+
+
 def test_what_nobody_foresaw_keeps_its_stack_trace(env, monkeypatch):
     def fail(*_):
         raise ZeroDivisionError
