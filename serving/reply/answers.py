@@ -28,7 +28,6 @@ from serving.request.formats import FORMATS, JSON
 from serving.request.parameters import CtrRequest
 from serving.state.cache import Answer
 from serving.state.cost import NO_SIZES, Sizes, cost
-from serving.state.history import is_kept
 from serving.state.snapshot import DAY, Snapshot
 from serving.state.store import Lease, Store
 
@@ -104,7 +103,7 @@ def answer_ctr(
         return reading.answer(make_plan(request), headers)
     except BaseException as error:
         lease.close()
-        if is_unreadable(error) and request.as_of is not None and not is_kept(store.lake, lease.snapshot.publication):
+        if is_unreadable(error) and request.as_of is not None and store.kept.is_gone(lease.snapshot.publication):
             raise store.gone("asOf", request.as_of) from error
         tell(error, store.memory, store.spill)
         raise

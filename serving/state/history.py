@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from datetime import date
+from math import inf
 from pathlib import Path
+from time import monotonic
 
 from deltalake import DeltaTable
 
 from serving.contract import TABLES
 from serving.state.files import files_of
 from serving.state.publications import Publication
+
+_TRUSTED_SECONDS = 60.0
+"""How long the oldest publication that was kept is told without another look."""
 
 
 def is_kept(lake: str, publication: Publication) -> bool:
@@ -21,21 +27,50 @@ def is_kept(lake: str, publication: Publication) -> bool:
         return False
 
 
-def oldest_kept(lake: str, history: Sequence[Publication]) -> int | None:
-    """The number of the oldest publication that is kept. What is deleted is always the older part (``docs/lake.md``).
+class Kept:
+    """Which publications of a history are kept, as of one state of it. Threads may share it.
 
-    Args:
-        lake: the root of the Delta tables.
-        history: publications, newest first.
+    Data files go without a new publication: what is gone stays gone and is remembered, what is kept is looked at again.
     """
-    low, high = 0, len(history)  # history[:low] is kept, history[high:] is not
-    while low < high:
-        middle = (low + high) // 2
-        if is_kept(lake, history[middle]):
-            low = middle + 1
-        else:
-            high = middle
-    return history[low - 1].number if low else None
+
+    def __init__(self, lake: str, history: Sequence[Publication]) -> None:
+        """Nothing is known yet; the history has the newest first."""
+        self._lake = lake
+        self._history = history
+        self._gone: set[Publication] = set()
+        self._searching = threading.Lock()
+        self._oldest: Publication | None = None
+        self._trusted_until = -inf
+
+    def is_gone(self, publication: Publication) -> bool:
+        """Whether data files that the publication names are gone."""
+        if publication in self._gone:
+            return True
+        if is_kept(self._lake, publication):
+            return False
+        # Where the newest cannot be read either, the lake is out of reach, perhaps for a moment.
+        if self._history and is_kept(self._lake, self._history[0]):
+            self._gone.add(publication)
+        return True
+
+    def oldest(self) -> int | None:
+        """The number of the oldest that is kept. One that is gone is named for a while, until somebody asks for it."""
+        with self._searching:
+            if monotonic() >= self._trusted_until or self._oldest in self._gone:
+                self._oldest = self._search()
+                self._trusted_until = monotonic() + _TRUSTED_SECONDS
+            return self._oldest.number if self._oldest is not None else None
+
+    def _search(self) -> Publication | None:
+        """The oldest that is kept. What is deleted is always the older part (``docs/lake.md``)."""
+        low, high = 0, len(self._history)  # history[:low] is kept, history[high:] is not
+        while low < high:
+            middle = (low + high) // 2
+            if is_kept(self._lake, self._history[middle]):
+                low = middle + 1
+            else:
+                high = middle
+        return self._history[low - 1] if low else None
 
 
 def changed(lake: str, old: Publication, new: Publication) -> list[tuple[date, str]]:

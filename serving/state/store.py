@@ -22,7 +22,7 @@ from serving.state.cache import AnswerCache
 from serving.state.cost import sizes_of
 from serving.state.database import Databases
 from serving.state.files import TableFiles, files_of
-from serving.state.history import is_kept, oldest_kept
+from serving.state.history import Kept
 from serving.state.lending import Lending, Opened
 from serving.state.publications import Publication, PublicationLog
 from serving.state.snapshot import CoverageRow, Snapshot, platform_facts
@@ -101,6 +101,8 @@ class Store:
         self._polling = threading.Lock()
         self.history: list[Publication] = []
         """Every publication of the lake, newest first, as of the last change."""
+        self.kept = Kept(settings.lake, self.history)
+        """Which of them are still there."""
         self.looked = False
         """Whether the first look at the lake has ended, however it did."""
         self.closed = False
@@ -126,9 +128,8 @@ class Store:
         if lease is not None:
             return lease
         assert as_of is not None, "the newest is open"
-        with self._opening:
-            publication = self.publication("asOf", as_of)
-            return self.lease_open(as_of) or Lease(self, self._older(publication))
+        publication = self.publication("asOf", as_of)
+        return self.lease_open(as_of) or Lease(self, self._older(publication))
 
     def lease_open(self, as_of: int | None = None) -> Lease | None:
         """The same without waiting: ``None`` where a publication would have to be opened.
@@ -177,15 +178,24 @@ class Store:
 
     def gone(self, parameter: str, number: int) -> PublicationGone:
         """The error that says which publications are still there."""
-        return PublicationGone(parameter, number, oldest_kept(self.lake, self.history))
+        return PublicationGone(parameter, number, self.kept.oldest())
 
     def _older(self, publication: Publication) -> Opened:
-        """An older publication with one lease more on it, opened where it is not."""
+        """An older publication with one lease more on it, opened where it is not: one at a time, and nobody else waits."""
         opened = self.lending.lend_older(publication)
         if opened is not None:
             return opened
-        if not is_kept(self.lake, publication):
+        if self.kept.is_gone(publication):
             raise self.gone("asOf", publication.number)
+        with self._opening:
+            return self.lending.lend_older(publication) or self._open(publication)
+
+    def _open(self, publication: Publication) -> Opened:
+        """An older publication, newly opened, with one lease on it.
+
+        Raises:
+            NotReady: it cannot be read.
+        """
         try:
             opened = Opened(self._load(publication), leases=1)
         except PublicationError as error:
@@ -228,7 +238,8 @@ class Store:
         self._databases.close()
 
     def _follow(self, publications: list[Publication]) -> None:
-        self.history = publications
+        if publications != self.history:
+            self.history, self.kept = publications, Kept(self.lake, publications)
         if not publications:
             self.lending.serve(None)
             self._report("The lake has no publication yet. Load data first: ./spark-submit.sh daily")

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import shutil
+import time
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,6 +12,9 @@ from deltalake import DeltaTable, write_deltalake
 from serving.contract import TABLES
 from serving.errors import PROBLEMS
 from serving.openapi.shapes import Changes, Problem
+from serving.state import history
+from serving.state.history import Kept
+from serving.state.publications import Publication
 from tests.serving.conftest import eventually
 from tests.serving.lake import Lake, rollup, view
 
@@ -96,6 +102,94 @@ def test_a_publication_whose_files_are_deleted_is_410_and_the_oldest_kept_is_nam
         assert problem.errors is not None
         assert (problem.errors[0].parameter, problem.errors[0].hint) == ("asOf", "the oldest that is kept is 3")
     assert views_as_of(client, None) == 3
+
+
+@pytest.fixture
+def looked(monkeypatch) -> list[int]:
+    """The numbers of the publications whose files were looked for."""
+    numbers: list[int] = []
+    look = history.is_kept
+
+    def noted(lake, publication):
+        numbers.append(publication.number)
+        return look(lake, publication)
+
+    monkeypatch.setattr(history, "is_kept", noted)
+    return numbers
+
+
+def test_a_publication_that_is_gone_is_not_looked_for_again(client, lake, looked):
+    vacuum(lake)
+    first = client.get("/v1/ctr", params={**CASE, "asOf": "1"})
+    looked.clear()
+    for _ in range(10):
+        again = client.get("/v1/ctr", params={**CASE, "asOf": "1"})
+        assert (again.status_code, again.json()["errors"]) == (first.status_code, first.json()["errors"])
+    assert looked == []
+
+
+def test_a_publication_whose_files_came_back_is_answered_from_after_the_next_publication(client, lake):
+    aside = lake.path.with_name("aside")
+    shutil.copytree(lake.path, aside)
+    vacuum(lake)
+    assert client.get("/v1/ctr", params={**CASE, "asOf": "1"}).status_code == 410
+    shutil.copytree(aside, lake.path, dirs_exist_ok=True)
+    lake.announce()
+    eventually(lambda: client.get("/v1/platforms").headers["x-data-version"] == "4")
+    assert views_as_of(client, 1) == 1
+
+
+PUBLICATIONS = [Publication("lake", number, datetime(2016, 2, 1), {}, "daily", {}) for number in range(9, 0, -1)]
+
+
+@pytest.fixture
+def files(monkeypatch) -> set[int]:
+    """The numbers of the publications whose files are there, which a test may take away."""
+    numbers = {one.number for one in PUBLICATIONS}
+    monkeypatch.setattr(history, "is_kept", lambda _, publication: publication.number in numbers)
+    return numbers
+
+
+def gone(kept: Kept, number: int) -> bool:
+    return kept.is_gone(next(one for one in PUBLICATIONS if one.number == number))
+
+
+@pytest.mark.parametrize("oldest", range(1, 10))
+def test_the_oldest_that_is_kept_is_found(files, oldest):
+    files -= set(range(oldest))
+    assert Kept("lake", PUBLICATIONS).oldest() == oldest
+
+
+def test_of_a_history_without_files_no_oldest_is_named(files):
+    files.clear()
+    assert Kept("lake", PUBLICATIONS).oldest() is None
+    assert Kept("lake", []).oldest() is None
+
+
+def test_what_is_kept_is_looked_at_again_since_files_go_without_a_publication(files):
+    kept = Kept("lake", PUBLICATIONS)
+    assert (gone(kept, 3), kept.oldest()) == (False, 1)
+    files -= {1, 2, 3}
+    assert (gone(kept, 3), kept.oldest()) == (True, 1), "nobody has asked for 1 yet"
+    assert (gone(kept, 1), kept.oldest()) == (True, 4)
+
+
+def test_the_oldest_that_is_kept_is_looked_for_again_after_a_while(files, monkeypatch):
+    kept = Kept("lake", PUBLICATIONS)
+    assert kept.oldest() == 1
+    files -= {1, 2, 3}
+    assert kept.oldest() == 1
+    monkeypatch.setattr(history, "monotonic", lambda: time.monotonic() + 61)
+    assert kept.oldest() == 4
+
+
+def test_while_the_lake_is_out_of_reach_nothing_is_remembered_as_gone(files):
+    kept = Kept("lake", PUBLICATIONS)
+    aside = set(files)
+    files.clear()
+    assert gone(kept, 5)
+    files |= aside
+    assert not gone(kept, 5)
 
 
 def test_numbers_of_publications_are_checked(client):

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import Any
 
@@ -12,7 +15,7 @@ import pytest
 from deltalake import DeltaTable
 
 from serving.contract import TABLES
-from serving.errors import NotReady
+from serving.errors import NotReady, PublicationGone
 from serving.query.statements import stored
 from serving.settings import Settings
 from serving.state.store import Store
@@ -64,6 +67,67 @@ def test_a_lease_may_be_closed_twice(lake, open_store):
     store.poll()
     assert views_of(second) == 0, "the second lease still holds its tables"
     second.close()
+
+
+@pytest.fixture
+def three(lake, open_store) -> Store:
+    """A store over publications 1, 2 and 3, of which 2 is open as an older one."""
+    for _ in range(3):
+        lake.publish()
+    store = open_store(lake)
+    store.lease(2).close()
+    return store
+
+
+@contextlib.contextmanager
+def held_up(monkeypatch, owner: object, name: str) -> Iterator[threading.Event]:
+    """Lets a method wait for the end of the block; gives what is set once it has been called."""
+    begun, go_on, method = threading.Event(), threading.Event(), getattr(owner, name)
+
+    def slowly(*arguments):
+        begun.set()
+        assert go_on.wait(20)
+        return method(*arguments)
+
+    monkeypatch.setattr(owner, name, slowly)
+    try:
+        yield begun
+    finally:
+        go_on.set()
+
+
+def test_a_slow_opening_of_a_publication_does_not_hold_up_the_lease_of_another_that_is_open(three, monkeypatch):
+    with ThreadPoolExecutor(2) as threads, held_up(monkeypatch, three, "_load") as begun:
+        slow = threads.submit(three.lease, 1)
+        assert begun.wait(20)
+        with threads.submit(three.lease, 2).result(20) as lease:
+            assert lease.snapshot.version == 2
+        assert not slow.done()
+    with slow.result(20) as lease:
+        assert lease.snapshot.version == 1
+
+
+def test_who_asks_for_a_publication_that_is_gone_does_not_hold_up_the_opening_of_another(three, lake, monkeypatch):
+    lake.announce()
+    three.poll()
+    monkeypatch.setattr("serving.state.history.is_kept", lambda _, publication: publication.number > 1)
+    with ThreadPoolExecutor(2) as threads, held_up(monkeypatch, three.kept, "oldest") as begun:
+        gone = threads.submit(three.lease, 1)
+        assert begun.wait(20)
+        with threads.submit(three.lease, 3).result(20) as lease:
+            assert lease.snapshot.version == 3
+        assert not gone.done()
+    with pytest.raises(PublicationGone):
+        gone.result(20)
+
+
+def test_a_publication_that_many_ask_for_at_once_is_opened_once(three, monkeypatch):
+    opened, load = [], three._load
+    monkeypatch.setattr(three, "_load", lambda publication: opened.append(publication.number) or load(publication))
+    with ThreadPoolExecutor(8) as threads:
+        for lease in threads.map(three.lease, [1] * 8):
+            lease.close()
+    assert opened == [1]
 
 
 def test_what_a_table_holds_beyond_the_named_version_is_not_read(lake, open_store):
