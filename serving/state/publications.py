@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ from deltalake import DeltaTable
 from serving.contract import PUBLICATIONS, TABLES
 
 logger = logging.getLogger(__name__)
+
+_COMMIT = re.compile(r"\d{20}\.(json|checkpoint.*\.parquet)")
+"""Names in a log that make it one; others are of a commit that has not ended."""
 
 _SETTLED_SECONDS = 2.0
 """A folder changed more recently than this may change again without a new time stamp on a coarse clock."""
@@ -39,10 +43,15 @@ class PublicationLog:
 
     def __init__(self, lake: str) -> None:
         self.path = Path(lake) / "publications"
+        self._log = self.path / "_delta_log"
         self._seen: tuple[int, int] | None = None
 
     def changed(self) -> bool:
-        """Whether the table may have changed since the last call of ``read``; absent tables count as changed."""
+        """Whether the table may have changed since the last call of ``read``; absent tables count as changed.
+
+        Raises:
+            OSError: the table cannot be looked at, which does not say that it is absent.
+        """
         mark = self._mark()
         return mark is None or mark != self._seen
 
@@ -50,11 +59,11 @@ class PublicationLog:
         """All publications, newest first; empty where there is no table.
 
         Raises:
-            Exception: whatever ``deltalake`` raises on a table that it cannot read.
+            Exception: the table cannot be looked at, or whatever ``deltalake`` raises on one that it cannot read.
         """
         mark = self._mark()
         self._seen = None
-        if mark is None or not DeltaTable.is_deltatable(str(self.path)):
+        if mark is None or not self._has_commit():
             return []
         table = DeltaTable(str(self.path))
         rows = table.to_pyarrow_table(columns=list(PUBLICATIONS.names)).to_pylist()
@@ -70,10 +79,14 @@ class PublicationLog:
     def _mark(self) -> tuple[int, int] | None:
         """Identity and time of the log's folder: every commit adds a file to it."""
         try:
-            status = (self.path / "_delta_log").stat()
-        except OSError:
+            status = self._log.stat()
+        except FileNotFoundError:
             return None
         return status.st_ino, status.st_mtime_ns
+
+    def _has_commit(self) -> bool:
+        """Whether there is a table. ``DeltaTable.is_deltatable`` says no of one that it may not look at, too."""
+        return any(_COMMIT.fullmatch(file.name) for file in self._log.iterdir())
 
 
 def _publication(table_id: str, row: dict[str, Any]) -> Publication:

@@ -215,10 +215,11 @@ class Store:
     def _catch_up(self) -> None:
         """Serve the newest publication that is there now; one ``stat`` while nothing is new. Never raises, like ``poll``."""
         with self._polling:
-            if self.closed or not self._log.changed():
+            if self.closed:
                 return
             try:
-                self._follow(self._log.read())
+                if self._log.changed():
+                    self._follow(self._log.read())
             except Exception as error:  # the lake is outside: whatever it throws must not end the service
                 self._log.forget()
                 self._report("The table publications cannot be read.", error)

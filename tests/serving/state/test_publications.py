@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
+
+import pytest
+from deltalake import DeltaTable
 
 from serving.contract import TABLES
 from serving.state.publications import PublicationLog, runs
@@ -38,6 +42,30 @@ def test_a_lake_that_is_not_there_has_no_publication(lake):
 def test_a_folder_without_a_table_has_no_publication(lake):
     (lake.path / "publications").mkdir(parents=True)
     assert PublicationLog(str(lake.path)).read() == []
+
+
+def test_a_log_whose_first_commit_has_not_ended_has_no_publication(lake):
+    log = lake.path / "publications" / "_delta_log"
+    log.mkdir(parents=True)
+    (log / "00000000000000000000.json#1").write_text("{half a com")
+    assert PublicationLog(str(lake.path)).read() == []
+
+
+def test_a_log_of_which_a_checkpoint_is_left_has_its_publications(lake):
+    lake.publish()
+    DeltaTable(str(lake.path / "publications")).create_checkpoint()
+    (lake.path / "publications" / "_delta_log" / "00000000000000000000.json").unlink()
+    assert [one.number for one in PublicationLog(str(lake.path)).read()] == [1]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ESTALE, errno.EIO])
+@pytest.mark.parametrize("look", ["stat", "iterdir"])
+def test_a_table_that_cannot_be_looked_at_is_not_taken_for_none(lake, unreachable, number, look):
+    lake.publish()
+    log = PublicationLog(str(lake.path))
+    unreachable(number, look)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        log.read()
 
 
 def test_nothing_is_read_again_until_something_is_committed(lake):

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ from serving.errors import NotReady, PublicationGone
 from serving.query.statements import stored
 from serving.settings import Settings
 from serving.state.store import Store
+from tests.serving.conftest import eventually
 from tests.serving.lake import Lake, view
 
 
@@ -221,6 +224,42 @@ def test_a_publications_table_that_cannot_be_read_leaves_the_last_good_publicati
     (log / "00000000000000000001.json").unlink()
     store.poll()
     assert store.problem is None
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ESTALE, errno.EIO])
+@pytest.mark.parametrize("look", ["stat", "iterdir"])
+def test_a_publications_table_that_cannot_be_looked_at_leaves_the_last_good_publication(
+    lake, open_store, unreachable, monkeypatch, caplog, number, look
+):
+    lake.publish()
+    store = open_store(lake)
+    unreachable(number, look)
+    store.poll()
+    store.poll()
+    assert served(store) == 1
+    assert store.problem == "The table publications cannot be read."
+    assert caplog.text.count(os.strerror(number)) == 1
+    monkeypatch.undo()
+    store.poll()
+    assert (served(store), store.problem) == (1, None)
+
+
+def test_a_publications_table_that_cannot_be_looked_at_is_told_by_the_readiness(lake, serve, unreachable, monkeypatch):
+    lake.publish([view("2016-01-01 00:00:00")])
+    client = serve(lake)
+    unreachable(errno.EACCES)
+    ready = eventually(lambda: (found := client.get("/health/ready").json())["status"] == "degraded" and found)
+    assert (ready["dataVersion"], ready["problem"]) == (1, "The table publications cannot be read.")
+    assert client.get("/v1/status").json()["problem"] == ready["problem"]
+    monkeypatch.undo()
+    eventually(lambda: client.get("/health/ready").json()["status"] == "ready")
+
+
+def test_a_service_that_may_not_look_at_its_lake_does_not_tell_to_load_data(lake, open_store, unreachable):
+    lake.publish()
+    unreachable(errno.EACCES)
+    with pytest.raises(NotReady, match="The table publications cannot be read"):
+        open_store(lake).lease()
 
 
 def test_a_deleted_lake_is_no_longer_served_and_one_made_anew_is(lake, open_store):
