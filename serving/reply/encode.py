@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from math import inf
 from time import monotonic
@@ -198,11 +198,31 @@ class Stream(Response):
                 return
             if not started:
                 started = True
-                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            await send(_body(chunk, more=True))
+                head = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+                await self._in_time(send(head))
+            await self._in_time(send(_body(chunk, more=True)))
             if monotonic() > self._deadline:
-                raise TimeoutError("it took longer than the setting stream_seconds allows")
-        await send(_body(b"", more=False))
+                raise _too_long()
+        await self._in_time(send(_body(b"", more=False)))
+
+    async def _in_time(self, sending: Awaitable[None]) -> None:
+        """Send a message, which waits until the client has taken the one before, as long as the answer may last.
+
+        Raises:
+            TimeoutError: the client has not taken it by then.
+        """
+        task = asyncio.ensure_future(sending)
+        try:
+            await asyncio.wait({task}, timeout=max(self._deadline - monotonic(), 0))
+            if not task.done():
+                raise _too_long()
+            await task
+        finally:
+            task.cancel()
+
+
+def _too_long() -> TimeoutError:
+    return TimeoutError("it took longer than the setting stream_seconds allows")
 
 
 def _body(chunk: bytes, more: bool) -> Message:

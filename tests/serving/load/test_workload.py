@@ -17,6 +17,7 @@ from serving.load.threads import HEAVY, QUERY
 from serving.load.workload import Budget, Gate, Watchdog
 from tests.serving.conftest import eventually
 from tests.serving.lake import view
+from tests.serving.load.test_connections import connect, rest
 from tests.serving.reply.test_answers import CASE
 from tests.serving.reply.test_problems import problem
 
@@ -248,6 +249,26 @@ def test_a_stream_that_takes_too_long_is_cut_without_its_final_chunk(lake, serve
         client.get("/v1/ctr", params=CASE, headers=PLAIN)
     assert "stream_seconds" in caplog.text
     assert client.store.lending.current.leases == 0
+
+
+def test_a_client_that_reads_slowly_does_not_keep_its_stream_beyond_its_time(lake, serve, caplog):
+    lake.publish([view("2016-01-03 14:00:00", f"p{number:05}" * 20) for number in range(60_000)])
+    client = serve(lake, streams=1, stream_rows=20_000, stream_seconds=1, queue_seconds=0.1)
+    eventually(lambda: client.get("/health/ready").status_code == 200)
+    taken: list[bytes] = []
+
+    def given_back() -> bool:
+        taken.append(slow.recv(2048))
+        return client.store.lending.current.leases == 0
+
+    with connect(client) as slow:
+        slow.sendall(f"GET /v1/ctr?{httpx.QueryParams(CASE)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert slow.recv(2048).startswith(b"HTTP/1.1 200")
+        eventually(given_back, 5)
+        assert len(client.get("/v1/ctr", params=CASE, headers=PLAIN).json()) == 60_000
+        assert all(taken), "what stood before the cut is still being sent"
+        assert not rest(slow).endswith(b"0\r\n\r\n"), "the final chunk"
+    assert "stream_seconds" in caplog.text
 
 
 def test_a_query_that_does_not_fit_is_told_with_its_settings(lake, serve, monkeypatch):
