@@ -25,6 +25,14 @@ BEFORE = {
 folder = files("duckdb_extension_httpfs") / "extensions" / f"v{duckdb.__version__}"
 duckdb.default_connection().load_extension(str(folder / "httpfs.duckdb_extension"))""",
 }
+TYPES = {
+    "pandas": ("found.dtypes", ("float64", "object")),
+    "Polars": ("found.schema", ("Float64", "String")),
+    "DuckDB": ("dict(zip(found.columns, found.types))", ("DOUBLE", "VARCHAR")),
+    "R": ("class(found$CTR), class(found$product)", ("numeric", "character")),
+}
+"""How each reader tells the types of its columns, and those that CTR and product should have."""
+
 AFTER = """
 table = found.df() if hasattr(found, "df") else found
 table = table.to_dicts() if hasattr(table, "to_dicts") else table.to_dict("records")
@@ -68,6 +76,26 @@ cat(paste(found$timestamp, found$platform, found$product, ctr, sep = "|"), sep =
 """
 
 
+def types_in_python(reader: str, line: str) -> str:
+    """A script that prints the types of CTR and product, the number of rows and that of CTRs."""
+    return f"""import sys; u = sys.argv[1]
+{BEFORE[reader]}
+found = {line}
+types = {TYPES[reader][0]}
+table = found.df() if hasattr(found, "df") else found
+filled = table["CTR"].count()
+print(types["CTR"], types["product"], len(table), filled, sep="|")
+"""
+
+
+def types_in_r(line: str) -> str:
+    """The same in R."""
+    return f"""u <- commandArgs(TRUE)[1]
+found <- {line}
+cat("", paste({TYPES["R"][0]}, nrow(found), sum(!is.na(found$CTR)), sep = "|"), sep = "\\n")
+"""
+
+
 @pytest.fixture
 def address(lake, serve) -> str:
     """The start of an address that lacks the format alone."""
@@ -76,14 +104,18 @@ def address(lake, serve) -> str:
     return str(serve(lake).base_url).rstrip("/") + ADDRESS
 
 
+def run(reader: str, script: str, address: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """The script, run in a process of its own: DuckDB holds the interpreter while it waits for the server."""
+    file = tmp_path / "read"
+    file.write_text(script)
+    return subprocess.run(
+        [interpreter(reader), str(file), address], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
 @pytest.mark.parametrize(("reader", "line"), LINES)
 def test_one_line_reads_the_answer(address, tmp_path: Path, reader, line):
-    script = tmp_path / "read"
-    script.write_text(in_r(line) if reader == "R" else in_python(reader, line))
-    # A process of its own: DuckDB holds the interpreter while it waits for the server.
-    done = subprocess.run(
-        [interpreter(reader), str(script), address], capture_output=True, text=True, timeout=120, check=False
-    )
+    done = run(reader, in_r(line) if reader == "R" else in_python(reader, line), address, tmp_path)
     assert [text for text in done.stdout.splitlines() if "|" in text] == [
         "2016-01-03 13:55:00|iOS|0012|0.0000",
         "2016-01-03 13:55:00|iOS|20001829_048|0.0000",
@@ -92,3 +124,21 @@ def test_one_line_reads_the_answer(address, tmp_path: Path, reader, line):
         '2016-01-03 13:55:00|iOS|q"|0.0000',
         "2016-01-03 16:55:00|iOS|z|null",
     ], done.stderr
+
+
+@pytest.fixture(params=[0, 1], ids=["none at all", "one in the end"])
+def late(lake, serve, request) -> str:
+    """The start of an address of an answer whose first 25,000 rows have no CTR."""
+    purchases = [purchase("2016-01-03 14:00:00", f"{number:05}") for number in range(25_000)]
+    lake.publish([view("2016-01-03 14:00:00", "z")] * request.param, purchases)
+    return str(serve(lake).base_url).rstrip("/") + ADDRESS
+
+
+@pytest.mark.parametrize(("reader", "line"), LINES)
+def test_one_line_gives_the_types_whatever_the_first_rows_have(late, tmp_path: Path, request, reader, line):
+    with_ctr = request.node.callspec.params["late"]
+    done = run(reader, types_in_r(line) if reader == "R" else types_in_python(reader, line), late, tmp_path)
+    number, text = TYPES[reader][1]
+    if reader == "R" and "json" in line and not with_ctr:
+        number = "logical"  # which R counts with as it does with numbers
+    assert f"{number}|{text}|{25_000 + with_ctr}|{with_ctr}" in done.stdout.splitlines(), done.stderr
