@@ -14,6 +14,8 @@ export class Products {
     this._chosen = [];
     this._found = [];
     this._active = -1;
+    this._due = false; // whether a search has not been answered yet
+    this._entered = false; // whether Enter was pressed meanwhile
     this._input = byId("search");
     this._list = byId("found");
     this._input.addEventListener("input", () => this._typed());
@@ -56,9 +58,10 @@ export class Products {
     this._changed(this._chosen);
   }
 
+  /** What was found before is no answer to what the field says now. */
   _typed() {
-    clearTimeout(this._timer);
-    this._search?.abort();
+    this._close();
+    this._due = true;
     this._timer = setTimeout(() => this._look(), TYPING_PAUSE);
   }
 
@@ -78,8 +81,8 @@ export class Products {
 
   _open(names, search) {
     if (document.activeElement !== this._input) return;
+    this._due = false;
     this._found = names;
-    this._active = -1;
     this._list.replaceChildren(...names.map((name, place) => make("li", {
       role: "option", id: `product-${place}`, "aria-selected": "false", "data-place": place,
     }, name)));
@@ -88,15 +91,26 @@ export class Products {
     this._input.removeAttribute("aria-activedescendant");
     const more = names.length === MOST_FOUND ? `The first ${MOST_FOUND}; type on to narrow them.` : "";
     this._say(names.length ? more || `${counted(names.length, "product")} found` : `No product contains “${search}”.`);
+    if (this._entered) this._choose(this._best());
   }
 
   _close() {
     clearTimeout(this._timer);
     this._search?.abort();
+    this._due = false;
+    this._entered = false;
+    this._found = [];
+    this._list.replaceChildren();
     this._list.hidden = true;
     this._input.setAttribute("aria-expanded", "false");
     this._input.removeAttribute("aria-activedescendant");
     this._active = -1;
+  }
+
+  /** The product that Enter chooses: the one that the arrows point at, or that is named in full, or the first. */
+  _best() {
+    const search = this._input.value.trim();
+    return this._found[this._active] ?? (this._found.includes(search) ? search : this._found[0]);
   }
 
   _key(event) {
@@ -107,8 +121,9 @@ export class Products {
       else this._typed();
     } else if (event.key === "Enter" && (open || this._input.value)) {
       event.preventDefault(); // Enter chooses here; it does not send the form
-      if (open) this._choose(this._found[Math.max(this._active, 0)]);
-    } else if (event.key === "Escape" && open) {
+      if (open) this._choose(this._best());
+      else this._entered = this._due; // the answer to what was typed is still to come, and chosen from when it has
+    } else if (event.key === "Escape" && (open || this._due)) {
       this._close();
     } else if (event.key === "Backspace" && !this._input.value && this._chosen.length) {
       this._remove(this._chosen.at(-1));

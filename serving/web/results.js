@@ -29,7 +29,8 @@ export function showProblem({ title, detail, hints = [], status }, actions) {
   byId("problem").replaceChildren(
     make("h2", {}, title), make("p", {}, detail), ...list, make("div", { className: "buttons" }, ...buttons));
   show(true, "problem");
-  if (status === 401) show(true, "key-panel");
+  const refused = status === 401 || (key() !== null && (status === 403 || status === 429));
+  if (refused) show(true, "key-panel"); // another key may pass
 }
 
 /** Say that there is a newer publication than the one shown; `action` shows it. */

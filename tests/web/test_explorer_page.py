@@ -210,6 +210,79 @@ def test_several_products_can_be_found_chosen_and_taken_back_also_odd_ones(shop,
     page.get_by_text("No product contains “no such thing”.").wait_for()
 
 
+@pytest.fixture
+def many(tmp_path, serve):
+    """The service over products whose names contain one another."""
+    lake = Lake(tmp_path / "lake")
+    lake.publish([view("2016-02-01 10:00:00", name) for name in ("0012", "12", "q0123", "q01234", "xq0123")])
+    return serve(lake)
+
+
+def held_up(page, search):
+    """Types a text and waits until it is searched for; gives the request, whose answer waits for ``continue_``."""
+    held = []
+    page.route(f"**/v1/products?search={search}&*", lambda route: held.append(route))
+    page.locator("#search").focus()
+    page.keyboard.type(search)
+    eventually(lambda: page.evaluate("1") and held)
+    return held[0]
+
+
+@pytest.mark.parametrize(
+    ("typed", "chosen"), [("q0123", "q0123"), ("q0", "q0123"), ("12", "12"), ("xq", "xq0123"), ("Q01234", "q01234")]
+)
+def test_enter_right_after_typing_chooses_from_what_was_typed_and_not_from_the_list_before(many, visit, typed, chosen):
+    page = visit(many).open(WEEK)
+    page.locator("#search").focus()
+    page.locator("#found [role=option]").first.wait_for()
+    page.keyboard.type(typed)
+    page.keyboard.press("Enter")
+    page.locator("#chosen li").wait_for()
+    assert page.locator("#chosen li").evaluate("chip => chip.firstChild.data") == chosen
+    page.wait_for_url(f"**product={chosen}**")
+    assert page.locator("#search").input_value() == ""
+    assert not page.locator("#found").is_visible()
+
+
+def test_a_product_that_is_named_in_full_is_chosen_before_the_first_of_the_list(many, visit):
+    page = visit(many).open(WEEK)
+    page.locator("#search").fill("q01234")
+    page.locator("#found [role=option]").wait_for()
+    page.locator("#search").fill("12")
+    eventually(lambda: page.locator("#found [role=option]").count() == 5)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**product=12**")
+
+
+def test_enter_while_the_products_are_looked_for_waits_for_them(many, visit):
+    page = visit(many).open(WEEK)
+    request = held_up(page, "q0123")
+    page.keyboard.press("Enter")
+    assert page.locator("#chosen li").count() == 0
+    request.continue_()
+    page.wait_for_url("**product=q0123**")
+
+
+@pytest.mark.parametrize(("key", "found"), [("Escape", 0), ("4", 1), ("Tab", 0)])
+def test_who_goes_on_after_enter_before_the_answer_chooses_nothing(many, visit, key, found):
+    page = visit(many).open(WEEK)
+    request = held_up(page, "q0123")
+    page.keyboard.press("Enter")
+    page.keyboard.press(key)
+    request.continue_()
+    page.wait_for_timeout(500)
+    eventually(lambda: page.locator("#found [role=option]").count() == found)
+    assert page.locator("#chosen li").count() == 0
+
+
+def test_enter_on_what_no_product_contains_chooses_nothing(many, visit):
+    page = visit(many).open(WEEK)
+    page.locator("#search").fill("nothing")
+    page.keyboard.press("Enter")
+    page.get_by_text("No product contains “nothing”.").wait_for()
+    assert page.locator("#chosen li").count() == 0
+
+
 def test_a_preset_and_a_time_zone_follow_the_watermark(shop, visit):
     page = visit(shop).open(WEEK)
     page.get_by_role("button", name="Last day").click()
@@ -375,6 +448,36 @@ def test_a_service_with_keys_asks_for_one_and_keeps_it_for_the_tab(tmp_path, ser
     assert secret not in page.content() + page.url
     page.reload()
     page.locator("#totals").wait_for()
+
+
+def test_a_key_that_is_known_but_may_not_read_can_be_changed(tmp_path, serve, visit):
+    lake = Lake(tmp_path / "lake")
+    publish(lake)
+    (metrics, one), (secret, other) = (make_key(name, (name,), (), None) for name in ("metrics", "read"))
+    write_keys(tmp_path / "keys.json", (one, other))
+    page = visit(serve(lake, api_keys_file=str(tmp_path / "keys.json"))).open(WEEK, wait="#key-panel:visible")
+    page.get_by_label("API key").fill(metrics)
+    page.keyboard.press("Enter")
+    page.get_by_text("the scopes metrics").wait_for()
+    page.get_by_label("API key").fill(secret)
+    page.keyboard.press("Enter")
+    page.locator("#totals").wait_for()
+
+
+def test_a_key_can_be_changed_after_too_many_wrong_ones(tmp_path, serve, visit):
+    lake = Lake(tmp_path / "lake")
+    publish(lake)
+    secret, key = make_key("analyst", ("read",), (), None)
+    write_keys(tmp_path / "keys.json", (key,))
+    settings = {"api_keys_file": str(tmp_path / "keys.json"), "key_guesses": 2}
+    page = visit(serve(lake, **settings)).open(WEEK, wait="#key-panel:visible")
+    for _ in range(3):
+        page.get_by_label("API key").fill("wrong")
+        with page.expect_response("**/v1/platforms") as response:
+            page.keyboard.press("Enter")
+    assert response.value.status == 429
+    page.get_by_text("It can be asked again in").wait_for()
+    page.get_by_label("API key").fill(secret)
 
 
 def test_a_range_without_data_is_understandable_and_leads_back(shop, visit):
