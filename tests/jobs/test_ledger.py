@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.lake import rows_of
-from jobs.ledger import Ledger, newest_statements
+from jobs.ledger import Ledger, _values, newest_statements
 from jobs.schemas import FILES
 from tests.jobs.lakes import make_lake, said
 
@@ -56,6 +59,18 @@ def test_one_statement_of_each_file_holds_and_none_is_newer(statements):
     for row in found:
         assert age(row) == max(age(other) for other in rows if other["file_id"] == row["file_id"])
     assert newest(*found) == found
+
+
+TIMES = st.none() | st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1), timezones=st.just(timezone.utc))
+
+
+@given(st.lists(TIMES, max_size=3), st.lists(TIMES, max_size=3))
+def test_the_values_of_a_column_are_those_that_arrow_gives_whatever_its_type(one, two):
+    times = pa.chunked_array([one, two], pa.timestamp("us", "UTC"))
+    assert _values(times) == times.to_pylist()
+    assert all(time is None or time.tzinfo is timezone.utc for time in _values(times))
+    texts = pa.chunked_array([["a", None], []], pa.string())
+    assert _values(texts) == ["a", None]
 
 
 def test_the_ledger_of_a_lake_goes_by_these_statements_before_and_after_they_are_compacted(tmp_path):
