@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import re
 import sys
@@ -42,13 +43,28 @@ def _bytes_or_none(value: object) -> int:
     return 0 if str(value).strip() == "0" else _bytes(value)
 
 
+def _names(value: object) -> object:
+    """The names in a text such as ``a, b`` or ``["a", "b"]``; what is no text comes back as it is."""
+    if not isinstance(value, str):
+        return value
+    if not value.lstrip().startswith("["):
+        return tuple(name for part in value.split(",") if (name := part.strip()))
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError('wanted a JSON list such as ["a", "b"], or names separated by commas') from None
+
+
 Bytes = Annotated[int, BeforeValidator(_bytes)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 
 
 class Settings(BaseSettings):
     """Every setting of the service. Keys of ``[serving]``, ``lake`` on the top level; ``CTR_`` + the name overrides."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="CTR_", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="CTR_", env_ignore_empty=True, enable_decoding=False
+    )
 
     lake: str = Field(description="root of the Delta tables; a local path")
     host: str = Field("127.0.0.1", description="address that the service listens on")
@@ -73,7 +89,7 @@ class Settings(BaseSettings):
         ge=1,
         description="wrong keys or JWTs from one address a minute, in each worker process; then it has to wait",
     )
-    trusted_proxies: tuple[str, ...] = Field(
+    trusted_proxies: Names = Field(
         (),
         description="addresses or networks of proxies whose `X-Forwarded-For` names the client; none: it is whoever connects",
     )
@@ -83,7 +99,7 @@ class Settings(BaseSettings):
     )
     jwt_issuer: str | None = Field(None, description="the `iss` that a JWT must have")
     jwt_audience: str | None = Field(None, description="the `aud` that a JWT must have, alone or among others")
-    jwt_algorithms: tuple[str, ...] = Field(
+    jwt_algorithms: Names = Field(
         ("RS256",), min_length=1, description=f"how a JWT may be signed; of {', '.join(ALGORITHMS)}"
     )
     jwt_platforms_claim: str = Field(
@@ -110,7 +126,7 @@ class Settings(BaseSettings):
     docs: bool = Field(
         True, description="false closes /docs and /openapi.json, and the explorer leaves its link to them out"
     )
-    cors_origins: tuple[str, ...] = Field(
+    cors_origins: Names = Field(
         (), description="origins whose pages may read answers, such as https://shop.example; none: only the own page"
     )
     poll_seconds: float = Field(1.0, gt=0, description="seconds between two looks for a new publication")

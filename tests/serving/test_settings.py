@@ -162,6 +162,28 @@ def test_loopback_addresses_need_no_word(host):
     assert Settings(lake="/x", host=host).host == host
 
 
+@pytest.mark.parametrize("text", ["https://a.example, https://b.example", '["https://a.example", "https://b.example"]'])
+def test_a_list_in_the_environment_is_text_with_commas_or_json(monkeypatch, text):
+    monkeypatch.setenv("CTR_CORS_ORIGINS", text)
+    assert Settings(lake="/x").cors_origins == ("https://a.example", "https://b.example")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("CTR_CORS_ORIGINS", '["https://a.example"', "cors_origins: found .*wanted a JSON list such as"),
+        ("CTR_JWT_ALGORITHMS", "HS256", "jwt_algorithms: found .*wanted some of RS256"),
+        ("CTR_TRUSTED_PROXIES", "*", "trusted_proxies: found .*wanted addresses or networks"),
+        ("CTR_PORT", "[1]", "port: found"),
+    ],
+)
+def test_a_list_that_is_none_is_a_fault_like_others(conf, monkeypatch, name, text, told):
+    conf('lake = "x"\n')
+    monkeypatch.setenv(name, text)
+    with pytest.raises(SettingsError, match=told):
+        load_settings()
+
+
 def test_every_setting_has_a_description():
     assert all(field.description for field in Settings.model_fields.values())
 
