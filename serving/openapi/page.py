@@ -10,7 +10,7 @@ from html import escape
 from typing import Any
 from urllib.parse import urlencode
 
-from serving.errors import PROBLEMS
+from serving.errors import PROBLEMS, ServiceError
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8886; --soft: #8882; }
@@ -104,7 +104,7 @@ def _request(method: str, path: str, operation: dict[str, Any], parameters: list
 def _problems() -> Iterator[str]:
     yield "<h2>Problems</h2>"
     for kind in PROBLEMS:
-        detail = f": {escape(kind.detail)}" if kind.detail and kind.__init__ is PROBLEMS[0].__init__ else ""
+        detail = f": {escape(kind.detail)}" if kind.detail and kind.__init__ is ServiceError.__init__ else ""
         yield f'<p id="{kind.code}"><code>{kind.code}</code> ({kind.status}) {escape(kind.title)}{detail}</p>'
 
 

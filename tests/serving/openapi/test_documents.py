@@ -194,6 +194,7 @@ def test_the_examples_of_the_page_can_be_clicked_and_answer(client):
 
 def test_the_page_shows_the_example_with_four_digits_and_each_problem_under_its_type(client):
     text = client.get("/docs").text
+    assert "What was sent is no HTTP/1.1 request." in text
     page = Page(text)
     assert "&quot;CTR&quot;: 0.0150" in text
     assert {kind.code for kind in PROBLEMS} <= set(page.ids)
