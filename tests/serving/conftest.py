@@ -44,6 +44,7 @@ def running(app: FastAPI, looked: bool = True) -> Iterator[httpx.Client]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         options = {"lifespan": "on", "timeout_graceful_shutdown": 5, "proxy_headers": False}
+        options["h11_max_incomplete_event_size"] = app.state.settings.header_bytes
         config = uvicorn.Config(app, http=BoundedProtocol, log_config=None, **options)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
