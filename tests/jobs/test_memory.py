@@ -24,6 +24,7 @@ def die(_):
 
 
 @pytest.mark.spark
+@pytest.mark.slow
 def test_a_worker_that_was_killed_is_told_wherever_it_worked(spark, config):
     with pytest.raises(Exception, match="Python worker exited unexpectedly") as raised:
         asking(config, lambda: run_tasks(spark, die, [1]))

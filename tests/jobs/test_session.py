@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
 
 def handle(server, error):
