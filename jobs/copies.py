@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from typing import BinaryIO
 
 from jobs.checksum import BEGINNING, beginning_checksum, content_checksum
 from jobs.discover import EventFile, Listing, open_file
@@ -127,17 +128,18 @@ def _compute(
 
 def _beginning(root: str, file: EventFile) -> str | None:
     """The checksum of the file's first bytes, or None for a file that cannot be read."""
-    try:
-        with open_file(root, file) as stream:
-            return beginning_checksum(stream)
-    except UnreadableFile:
-        return None
+    return _taken(root, file, beginning_checksum)
 
 
 def _checksum(root: str, file: EventFile) -> str | None:
-    """The content's checksum, or None for a file that cannot be read: the read proper says why."""
+    """The content's checksum, or None for a file that cannot be read."""
+    return _taken(root, file, content_checksum)
+
+
+def _taken(root: str, file: EventFile, take: Callable[[BinaryIO], str]) -> str | None:
+    """What is taken of the file's content, or None for a file that cannot be read: the read proper says why."""
     try:
         with open_file(root, file) as stream:
-            return content_checksum(stream)
+            return take(stream)
     except UnreadableFile:
         return None

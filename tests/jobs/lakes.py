@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections import Counter
 from datetime import date, datetime, timedelta, timezone
 from importlib.resources import files
@@ -14,6 +15,7 @@ import pyarrow as pa
 from jobs.config import Config
 from jobs.datafiles import write_partitions
 from jobs.lake import Lake, rows_of
+from jobs.lock import lake_lock
 from jobs.publish import next_number, publish
 from jobs.schemas import COVERAGE, CTR_DAY, FILES, PUBLISHED, PURCHASES, QUARANTINE, VIEWS
 
@@ -35,6 +37,32 @@ def copy_lake(lake, path):
     """A lake like another; files keep their times."""
     shutil.copytree(lake.root, path)
     return Lake(str(path))
+
+
+def turns_while_one_waits(monkeypatch, publishes, lake, first, work):
+    """The publications of some work in order, and among them "daily": a run that waits for the lake from the first of them on.
+
+    ``publishes`` is what the work publishes with, as ``module.publish``.
+    """
+    turns, waits = [], threading.Event()
+
+    def wait():
+        with lake_lock(lake.root, "daily", 60, lambda _: waits.set()):
+            turns.append("daily")
+
+    waiter = threading.Thread(target=wait)
+
+    def publish_while_one_waits(lake, number, *rest):
+        if number == first:
+            waiter.start()
+            assert waits.wait(30)
+        turns.append(number)
+        return publish(lake, number, *rest)
+
+    monkeypatch.setattr(publishes, publish_while_one_waits)
+    work()
+    waiter.join(30)
+    return turns
 
 
 def view(product="p", second=0, day=DAY, platform="iOS", file_id="f", **columns):

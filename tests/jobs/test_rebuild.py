@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import threading
 from datetime import date, timedelta
+from functools import partial
 
 import pytest
 from rich.console import Console
@@ -12,12 +12,22 @@ from rich.console import Console
 from jobs import cli
 from jobs.datafiles import DataFile
 from jobs.lake import Lake
-from jobs.lock import lake_lock
 from jobs.progress import Stages
 from jobs.publish import newest_publication, newest_runs, next_number, publish
 from jobs.rebuild import JOB, Range, cut_days, rebuild
 from jobs.schemas import COVERAGE, PURCHASES, ROLLUPS, VIEWS
-from tests.jobs.lakes import DAY, add, all_rows, copy_lake, make_config, make_lake, rows, tree, view
+from tests.jobs.lakes import (
+    DAY,
+    add,
+    all_rows,
+    copy_lake,
+    make_config,
+    make_lake,
+    rows,
+    tree,
+    turns_while_one_waits,
+    view,
+)
 
 DAYS = 4
 FOLLOW = (*ROLLUPS, COVERAGE)
@@ -113,24 +123,8 @@ def test_what_a_stopped_rebuild_has_published_stays_and_a_plain_run_repeats_it(l
 @pytest.mark.spark
 @pytest.mark.slow
 def test_a_job_that_waits_for_the_lake_gets_its_turn_after_the_batch(lake, spark, monkeypatch):
-    turns, waits = [], threading.Event()
-
-    def wait():
-        with lake_lock(lake.root, "daily", 60, lambda _: waits.set()):
-            turns.append("daily")
-
-    waiter = threading.Thread(target=wait)
-
-    def publish_while_one_waits(lake, number, *rest):
-        if number == 2:
-            waiter.start()
-            assert waits.wait(30)
-        turns.append(number)
-        return publish(lake, number, *rest)
-
-    monkeypatch.setattr("jobs.rebuild.publish", publish_while_one_waits)
-    run(lake, spark, batch_bytes=1)
-    waiter.join(30)
+    work = partial(run, lake, spark, batch_bytes=1)
+    turns = turns_while_one_waits(monkeypatch, "jobs.rebuild.publish", lake, 2, work)
     assert turns == [2, "daily", 3, 4, 5]
 
 

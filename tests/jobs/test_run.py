@@ -7,9 +7,9 @@ import io
 import os
 import random
 import sqlite3
-import threading
 import zipfile
 from datetime import date
+from functools import partial
 
 import pytest
 from rich.console import Console
@@ -22,13 +22,13 @@ from jobs.errors import JobError
 from jobs.inventory import lake_status
 from jobs.lake import Lake
 from jobs.ledger import REPLACED, Ledger
-from jobs.lock import lake_lock
 from jobs.maintain import maintain
 from jobs.plan import Selection
 from jobs.progress import Stages
-from jobs.publish import newest_publication, publish
+from jobs.publish import newest_publication
 from jobs.run import Run
 from jobs.schemas import COVERAGE, CTR_DAY, CTR_MINUTE, PUBLICATIONS, QUARANTINE, VIEWS
+from tests.jobs.lakes import turns_while_one_waits
 from tests.rows import NOON, event, lines, message
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
@@ -382,24 +382,8 @@ def test_a_backfill_publishes_each_batch_newest_first_and_goes_on_where_it_ended
 def test_a_job_that_waits_for_the_lake_gets_its_turn_after_the_batch(world, monkeypatch):
     for day in (1, 2, 3):
         world.put(f"iOS/2016-02-0{day}/a", lines(message(event(f"p{day}", NOON + (day - 1) * DAY))))
-    turns, waits = [], threading.Event()
-
-    def wait():
-        with lake_lock(world.lake.root, "daily", 60, lambda _: waits.set()):
-            turns.append("daily")
-
-    waiter = threading.Thread(target=wait)
-
-    def publish_while_one_waits(lake, number, *rest):
-        if number == 1:
-            waiter.start()
-            assert waits.wait(30)
-        turns.append(number)
-        return publish(lake, number, *rest)
-
-    monkeypatch.setattr("jobs.run.publish", publish_while_one_waits)
-    world.run("backfill", batch_bytes=1)
-    waiter.join(30)
+    work = partial(world.run, "backfill", batch_bytes=1)
+    turns = turns_while_one_waits(monkeypatch, "jobs.run.publish", world.lake, 1, work)
     assert turns == [1, "daily", 2, 3]
 
 

@@ -7,9 +7,9 @@ import importlib
 import io
 import json
 import os
-import threading
 import time
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -38,6 +38,7 @@ from tests.jobs.lakes import (
     published_rows,
     rows,
     tree,
+    turns_while_one_waits,
     view,
 )
 
@@ -171,24 +172,8 @@ def test_a_job_that_waits_for_the_lake_gets_its_turn_between_two_publications(la
     for second in range(3):
         add(lake, VIEWS, [view(second=second, day=DAY + timedelta(days=40))])
     first = publish(lake, next_number(lake), "daily", {}) + 1
-    turns, waits = [], threading.Event()
-
-    def wait():
-        with lake_lock(lake.root, "daily", 60, lambda _: waits.set()):
-            turns.append("daily")
-
-    waiter = threading.Thread(target=wait)
-
-    def publish_while_one_waits(lake, number, *rest):
-        if number == first:
-            waiter.start()
-            assert waits.wait(30)
-        turns.append(number)
-        return publish(lake, number, *rest)
-
-    monkeypatch.setattr(maintain, "publish", publish_while_one_waits)
-    run(lake, batch_bytes=1)
-    waiter.join(30)
+    work = partial(run, lake, batch_bytes=1)
+    turns = turns_while_one_waits(monkeypatch, "jobs.maintain.publish", lake, first, work)
     assert turns == [first, "daily", first + 1, first + 2, first + 3]
 
 
