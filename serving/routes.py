@@ -84,7 +84,7 @@ async def post_ctr(request: Request) -> Response:
     nothing_from_query(request.scope["query_string"])
     settings = _settings(request)
     body = await read_body(request, settings.body_bytes, settings.request_seconds)
-    return await _ctr(request, ctr_from_body(body, _accept(request)), None)
+    return await _ctr(request, ctr_from_body(body, _accept(request), settings.filter_products), None)
 
 
 async def _ctr(request: Request, wanted: CtrRequest, tag: str | None) -> Response:

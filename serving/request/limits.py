@@ -12,7 +12,7 @@ from serving.query.plan import MINUTES_A_DAY, Buckets, make_buckets
 from serving.replica.segments import day_of
 from serving.request.formats import JSON
 from serving.request.inputs import Faults
-from serving.request.parameters import CtrRequest
+from serving.request.parameters import CtrRequest, too_many_products
 from serving.request.times import to_local, to_second
 from serving.settings import Settings
 from serving.state.cost import NO_SIZES, Sizes
@@ -68,12 +68,7 @@ def check_size(request: CtrRequest, settings: Settings, sizes: Sizes = NO_SIZES)
             f"aggregation={nearest.aggregation} {passes}",
         )
     if len(nearest.products) < len(request.products):
-        faults.add(
-            "product",
-            "too_many_products",
-            f"found {len(request.products)} products; the limit is {settings.filter_products} (setting filter_products)",
-            f"ask for {settings.filter_products} at once, or leave the parameter out to get every product",
-        )
+        faults.add(*too_many_products(len(request.products), settings.filter_products))
     faults.check()
 
 

@@ -86,16 +86,31 @@ _kept_ctr = lru_cache(4096)(_new_ctr)
 """Pages ask the same again and again: reading a query takes longer than finding its answer in the cache. Some 30 MB at most."""
 
 
-def ctr_from_body(body: bytes, accept: str | None = None) -> CtrRequest:
+def ctr_from_body(body: bytes, accept: str | None = None, most_products: int | None = None) -> CtrRequest:
     """The CTR request of a JSON body: an object with the same names; ``product`` and ``platform`` text or lists.
 
     Raises:
-        InvalidRequest: with every fault.
+        InvalidRequest: with every fault. More than ``most_products`` names are one, and are not looked at: a body holds
+            150,000 of them, and others wait meanwhile.
         NotAcceptable: ``Accept`` takes no format that there is.
     """
     faults = Faults()
     values = body_values(body, faults)
+    found = len(values.get("product", []))
+    if most_products is not None and found > most_products:
+        faults.add(*too_many_products(found, most_products))
+        del values["product"]
     return _ctr(values, Typed(faults), faults, accept)
+
+
+def too_many_products(found: int, limit: int) -> tuple[str, str, str, str]:
+    """What a client is told who names more products than the limit: parameter, code, detail, hint."""
+    return (
+        "product",
+        "too_many_products",
+        f"found {found} products; the limit is {limit} (setting filter_products)",
+        f"ask for {limit} at once, or leave the parameter out to get every product",
+    )
 
 
 def products_from_query(query: bytes) -> ProductsRequest:

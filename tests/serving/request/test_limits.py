@@ -340,5 +340,5 @@ def test_a_url_above_the_limit_is_414_and_names_the_way_out(lake, serve):
 
 
 def test_a_client_learns_of_so_many_faults_and_no_more(client):
-    found = problem(client.post("/v1/ctr", json={**HOURLY, "platform": ["tv"] * 10_000}))
+    found = problem(client.post("/v1/ctr", json={**HOURLY, "platform": [f"tv{number}" for number in range(10_000)]}))
     assert len(found.errors or []) == 50

@@ -126,6 +126,30 @@ def test_all_faults_of_a_body_are_listed_at_once():
     ]
 
 
+def test_more_products_than_a_request_may_name_are_one_fault_beside_the_others_and_are_not_looked_at(monkeypatch):
+    names = [f"{number:04x}" for number in range(130_000)]
+    monkeypatch.setattr(inputs.Typed, "text", lambda *_: pytest.fail("a name was looked at"))
+    with pytest.raises(InvalidRequest) as refused:
+        ctr_from_body(body(aggregation=0, startTimestamp=..., endTimestamp=..., product=names * 2), None, 1000)
+    assert [(fault.parameter, fault.code) for fault in refused.value.errors] == [
+        ("product", "too_many_products"),
+        ("startTimestamp", "missing"),
+        ("endTimestamp", "missing"),
+        ("aggregation", "out_of_range"),
+    ]
+    assert refused.value.errors[0].detail == "found 130000 products; the limit is 1000 (setting filter_products)"
+
+
+def test_a_name_that_a_body_gives_again_and_again_is_one_and_looked_at_once(monkeypatch):
+    looked = []
+    text = inputs.Typed.text
+    monkeypatch.setattr(inputs.Typed, "text", lambda self, name, value: looked.append(name) or text(self, name, value))
+    given = body(product=["b", "a"] * 50_000, platform=["ios"] * 50_000)
+    wanted = ctr_from_body(given, None, 2)
+    assert (wanted.products, wanted.platforms) == (("a", "b"), ("iOS",))
+    assert sorted(looked) == ["platform", "product", "product"]
+
+
 @pytest.mark.parametrize("text", ["60.0", "1e2", "true", "-5", "+60", " 60", "60 ", "0x3c", "", "٦٠", "null", "1_0"])
 def test_an_aggregation_of_a_query_that_is_not_digits_is_a_fault(text):
     assert faults(ctr_from_query, query(aggregation=text)) == [("aggregation", "not_a_whole_number")]
