@@ -271,7 +271,7 @@ POST_CTR = _operation(
     },
 )
 PRODUCTS = _operation(
-    "Names of products in the newest publication, sorted",
+    "Names of products in the newest publication, sorted; those nearest to the search first",
     {"type": "array", "items": _TEXT},
     (401, 403, 422, 429, 500, 503, 504),
     ("ETag", "X-Data-Version", "X-Row-Count", "X-Request-Id"),
@@ -279,7 +279,8 @@ PRODUCTS = _operation(
     parameters=[
         _parameter(
             "search",
-            "Only names that contain this text, in any case. No character has a special meaning.",
+            "Only names that contain this text, in any case; first what is just it, then what begins with it. "
+            "No character has a special meaning.",
             {**_TEXT, "default": ProductsRequest.search},
             example="20001829",
         ),

@@ -19,8 +19,9 @@ def coverage(files: TableFiles) -> Query:
 
 
 def products(request: ProductsRequest, snapshot: Snapshot) -> Query:
-    """The names of products that contain a text, in any case, in the byte order of UTF-8.
+    """The names of products that contain a text, in any case: what is just it, what begins with it, the rest.
 
+    So who types finds what he means among the first, however many contain it. Each part is in the byte order of UTF-8.
     They are read from the replica where that knows every product, else from Delta.
     """
     values: dict[str, Any] = {"search": request.search, "limit": request.limit}
@@ -29,8 +30,7 @@ def products(request: ProductsRequest, snapshot: Snapshot) -> Query:
     own = f" AND platform IN ({bind('platform', request.platforms, values)})" if request.platforms else ""
     source = stored("ctr_day", snapshot.tables["ctr_day"].all, "files", values)
     return Query(
-        f"SELECT DISTINCT product FROM {source} "
-        f"WHERE contains(lower(product), lower($search)){own} ORDER BY product LIMIT $limit",
+        f"SELECT DISTINCT product AS name FROM {source} WHERE contains(lower(product), lower($search)){own} {_NEAREST}",
         values,
     )
 
@@ -42,4 +42,7 @@ def _products_of_replica(request: ProductsRequest, snapshot: Snapshot) -> str:
         f"SELECT name FROM {checked(segment.name)}.product WHERE contains(lower(name), lower($search)){own}"
         for segment in snapshot.days
     )
-    return f"SELECT DISTINCT name FROM ({found}) ORDER BY name LIMIT $limit"
+    return f"SELECT DISTINCT name FROM ({found}) {_NEAREST}"
+
+
+_NEAREST = "ORDER BY lower(name) <> lower($search), NOT starts_with(lower(name), lower($search)), name LIMIT $limit"

@@ -154,13 +154,20 @@ def test_products_are_found_by_a_part_of_their_name_in_any_case_and_literally(la
         return response.json()
 
     assert found() == sorted(names, key=str.encode)
-    assert found(search="B") == ["B%1", "a\\b", "ab", "b_1"]
+    assert found(search="B") == ["B%1", "b_1", "a\\b", "ab"]
     assert found(search="_") == ["b_1"]
     assert found(search="%") == ["B%1"]
     assert found(search="é") == ["É"]
     assert found(search="\\") == ["a\\b"]
     assert found(search="nothing") == []
     assert found(limit=2) == ["B%1", "a\\b"]
+
+
+def test_a_product_typed_in_full_is_the_first_however_many_contain_its_name(lake, serve):
+    names = ["b1", "B1", *[f"a_b1_{number}" for number in range(30)], "b10", "b11"]
+    lake.publish([view("2016-01-03 00:00:00", name) for name in names])
+    found = serve(lake).get("/v1/products", params={"search": "b1", "limit": 5}).json()
+    assert found == ["B1", "b1", "b10", "b11", "a_b1_0"]
 
 
 def test_products_have_an_etag(client):
