@@ -47,6 +47,7 @@ def second_run(sample_lake: SampleLake, tables_before: dict[str, int], data_befo
 
 def test_it_ends_well(second_run: Outcome) -> None:
     assert second_run.code == 0, second_run.text
+    assert " WARN " not in second_run.text, second_run.text
 
 
 def test_it_commits_nothing(
