@@ -190,6 +190,7 @@ _HEADERS = {
     "X-Data-Version": "number of the publication that the answer comes from",
     "X-Watermark": "up to when views and purchases of the platforms asked for are known; absent while unknown",
     "X-Row-Count": "rows of the answer; absent when it is streamed",
+    "X-Source": "with `detail`: the tables that answered, and whether from the replica or from Delta",
     "Content-Disposition": "a name for the file; absent in JSON",
     "Content-Encoding": "`gzip` or `zstd`, as `Accept-Encoding` likes; also of streams",
     "Server-Timing": "the tables that answered, whether from the replica or from Delta, and the milliseconds of the query",

@@ -132,7 +132,7 @@ class _Reading:
         with budget.reading(lease.cursor), _refused(lease, request, plan, budget):
             rows = Rows(lease, request, plan, self.stream_rows, budget, self.suspect)
             body = Body(rows, _encoder(request, rows.schema, lease.snapshot), self.stream_rows)
-        headers["Server-Timing"] = _timing(plan, self.began)
+        headers |= _source(request, plan, self.began)
         kind = FORMATS[request.format].content_type
         if request.format != JSON:
             headers["Content-Disposition"] = f'attachment; filename="ctr.{request.format}"'
@@ -198,7 +198,7 @@ def _few(
     if numbers is None:
         return None
     texts = small.rows(cursor, request, plan, numbers)
-    headers |= {"Server-Timing": _timing(plan, began), "X-Row-Count": str(len(texts))}
+    headers |= {**_source(request, plan, began), "X-Row-Count": str(len(texts))}
     return _finished(store, f"[{','.join(texts)}]".encode(), headers, FORMATS[JSON].content_type)
 
 
@@ -209,9 +209,12 @@ def _finished(store: Store, body: bytes, headers: dict[str, str], kind: str) -> 
     return Response(body, headers=answer.headers)
 
 
-def _timing(plan: Plan, began: float) -> str:
+def _source(request: CtrRequest, plan: Plan, began: float) -> dict[str, str]:
+    """The headers that tell what answered: with its time in any answer, and beside the counts of a detailed one."""
     spent = (perf_counter() - began) * 1000
-    return f'plan;desc="{plan.sources}", source;desc="{plan.readers}", query;dur={spent:.1f}'
+    timing = f'plan;desc="{plan.sources}", source;desc="{plan.readers}", query;dur={spent:.1f}'
+    detail = {"X-Source": f"{plan.sources} from {plan.readers}"} if request.detail else {}
+    return {"Server-Timing": timing, **detail}
 
 
 def _refuse_missing(request: CtrRequest, snapshot: Snapshot) -> None:

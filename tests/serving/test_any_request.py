@@ -45,6 +45,11 @@ def checked(request: Wanted, client: httpx.Client) -> httpx.Response:
     version = int(response.headers["x-data-version"])
     assert version == (request.as_of or max(CONTENTS))
     request.check(response, CONTENTS[version])
+    told = response.headers.get("x-source", "")
+    if request.detail and response.status_code == 200:
+        assert told.endswith(f" from {source(response)}")
+    else:
+        assert told == ""
     return response
 
 

@@ -96,6 +96,14 @@ def test_facts_travel_in_headers(client):
     assert headers["cache-control"] == "no-cache"
     assert re.fullmatch(r'plan;desc="ctr_minute", source;desc="delta", query;dur=\d+\.\d', headers["server-timing"])
     assert re.fullmatch(r"[0-9a-f]{32}", headers["x-request-id"])
+    assert "x-source" not in headers
+
+
+def test_a_detailed_answer_names_what_its_counts_come_from_also_when_it_is_kept(client):
+    made, kept = (client.get("/v1/ctr", params={**CASE, "detail": "true"}).headers for _ in range(2))
+    assert "query;" in made["server-timing"]
+    assert "cache;" in kept["server-timing"]
+    assert made["x-source"] == kept["x-source"] == "ctr_minute from delta"
 
 
 def test_the_watermark_is_that_of_the_platforms_asked_for(client):
