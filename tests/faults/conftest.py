@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pyspark.sql import SparkSession
 
 from jobs.publish import publish
-from tests.faults.scenario import Night, Rows, copy_of, first_night, second_night, tables
+from tests.faults.scenario import BATCH_BYTES, Night, Rows, copy_of, first_night, second_night, tables
 from tests.faults.steps import acting
+from tests.faults.tree import DAILY, Tree
 
 ONE_BATCH = 1 << 30
 """Bytes: both nights fit in one batch."""
@@ -30,6 +32,23 @@ class Uncut:
     def start(self, night: int, target: Path) -> Path:
         """A lake as this night (0, 1) finds it."""
         return copy_of(self.lakes[0], target) if night else target
+
+    def again(
+        self,
+        spark: SparkSession,
+        night: int,
+        lake: Path,
+        log: Path,
+        *,
+        by_command: bool,
+        batch_bytes: int = BATCH_BYTES,
+    ) -> None:
+        """A plain run after one that died, to its end: the real command, or what that does in this process, which is quicker."""
+        if not by_command:
+            self.nights[night].run(spark, lake, batch_bytes=batch_bytes)
+            return
+        run = Tree(DAILY, {**self.nights[night].env(lake), "CTR_BATCH_BYTES": str(batch_bytes)}, log)
+        assert run.wait() == 0, run.output()
 
 
 @pytest.fixture(scope="session")

@@ -9,13 +9,10 @@ import pytest
 
 from jobs.lock import lock_holder
 from tests.faults.scenario import check_same, rounds, tables
-from tests.faults.tree import Tree
+from tests.faults.tree import DAILY, Tree
 from tests.path.product import Outcome
 
 pytestmark = [pytest.mark.faults, pytest.mark.spark, pytest.mark.slow]
-
-COMMAND = ["./spark-submit.sh", "daily"]
-FULL = rounds(0, 1) > 0
 
 
 def seconds_until_locked(lake, tree):
@@ -29,7 +26,7 @@ def seconds_until_locked(lake, tree):
 def durations(uncut, tmp_path_factory):
     """Seconds that the real command needs until it holds the lake, and from there to its end."""
     root = tmp_path_factory.mktemp("durations")
-    tree = Tree(COMMAND, uncut.nights[0].env(root / "lake"), root / "log")
+    tree = Tree(DAILY, uncut.nights[0].env(root / "lake"), root / "log")
     start = seconds_until_locked(root / "lake", tree)
     begin = time.monotonic()
     assert tree.wait() == 0, tree.output()
@@ -47,7 +44,7 @@ def test_a_run_killed_at_a_random_moment_is_repeated_by_a_plain_run(uncut, durat
     env = uncut.nights[night].env(lake)
     what = f"seed {seed}, night {night}, moment {moment:.3f}, {'tree' if whole_tree else 'driver alone'}"
 
-    killed = Tree(COMMAND, env, log)
+    killed = Tree(DAILY, env, log)
     if moment < 0:
         time.sleep(-moment * 10 * durations[0])
     else:
@@ -58,11 +55,7 @@ def test_a_run_killed_at_a_random_moment_is_repeated_by_a_plain_run(uncut, durat
     else:
         killed.kill_driver()
 
-    if FULL:
-        again = Tree(COMMAND, env, log)
-        assert again.wait() == 0, f"{what}: {again.output()}"
-    else:
-        uncut.nights[night].run(spark, lake)
+    uncut.again(spark, night, lake, log, by_command=seed % 4 == 3)
     check_same(tables(lake), uncut.tables[night], what)
     if not whole_tree:
         killed.wait_until_gone()
@@ -77,7 +70,7 @@ def test_a_run_whose_jvm_is_killed_says_so_in_one_line_and_is_repeated_by_a_plai
         0, 0.6
     )  # of the time in which it holds the lake: later the JVM may be stopping
     lake, log = uncut.start(night, tmp_path / "lake"), tmp_path / "log"
-    killed = Tree(COMMAND, uncut.nights[night].env(lake), log)
+    killed = Tree(DAILY, uncut.nights[night].env(lake), log)
     seconds_until_locked(lake, killed)
     time.sleep(moment * durations[1])
     killed.kill_jvm()

@@ -16,6 +16,9 @@ from tests.faults.tree import Tree
 
 pytestmark = [pytest.mark.faults, pytest.mark.spark, pytest.mark.slow]
 
+PARTS = 10
+"""In which the steps are played, so that it is seen how far they are."""
+
 WRITES = ("create", "commit", "append", "overwrite", "restore")
 
 
@@ -77,13 +80,14 @@ def test_recovery_that_dies_after_each_table_goes_on_where_it_ended(uncut, spark
 
 
 @pytest.mark.skipif(not rounds(0, 1), reason="a process tree for every step takes long: make test-faults")
-def test_a_process_tree_killed_at_any_step(uncut, tmp_path):
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_process_tree_killed_at_any_step(uncut, spark, tmp_path, part):
     steps = [(night, step) for night in (0, 1) for step in uncut.steps[night]]
-    for night, step in random.Random(0).sample(steps, rounds(0, len(steps))):
+    for number, (night, step) in enumerate(random.Random(0).sample(steps, rounds(0, len(steps)))[part::PARTS]):
         lake = uncut.start(night, tmp_path / f"{night}_{step.replace(' ', '_')}")
+        log = tmp_path / "log"
         env = {**uncut.nights[night].env(lake), "CTR_BATCH_BYTES": str(ONE_BATCH)}
-        killed = Tree([sys.executable, "-m", "tests.faults.dying", step, "daily"], env, tmp_path / "log")
+        killed = Tree([sys.executable, "-m", "tests.faults.dying", step, "daily"], env, log)
         assert killed.wait() == -9, f"night {night}, {step}: {killed.output()}"
-        again = Tree(["./spark-submit.sh", "daily"], env, tmp_path / "log")
-        assert again.wait() == 0, f"night {night}, {step}: {again.output()}"
+        uncut.again(spark, night, lake, log, by_command=number % 4 == 0, batch_bytes=ONE_BATCH)
         check_same(tables(lake), uncut.tables[night], f"night {night}, {step}")

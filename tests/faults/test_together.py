@@ -10,7 +10,7 @@ from jobs.errors import JobError
 from tests.faults.conftest import ONE_BATCH
 from tests.faults.scenario import check_same, rounds, tables
 from tests.faults.steps import acting
-from tests.faults.tree import Tree
+from tests.faults.tree import DAILY, Tree
 
 pytestmark = [pytest.mark.faults, pytest.mark.spark, pytest.mark.slow]
 
@@ -20,7 +20,7 @@ def test_nightly_run_and_backfill_started_together(uncut, tmp_path, number):
     night = number % 2
     lake = uncut.start(night, tmp_path / "lake")
     env = uncut.nights[night].env(lake)
-    nightly = Tree(["./spark-submit.sh", "daily"], env, tmp_path / "nightly.log")
+    nightly = Tree(DAILY, env, tmp_path / "nightly.log")
     backfill = Tree(["./spark-submit.sh", "backfill", "--batch-bytes", "200k"], env, tmp_path / "backfill.log")
     assert nightly.wait() == 0, nightly.output()
     assert backfill.wait() == 0, backfill.output()

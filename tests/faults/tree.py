@@ -11,6 +11,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
+DAILY = ["./spark-submit.sh", "daily"]
+
 
 class Tree:
     """One process with all that it starts; workers make process groups of their own, so the session tells who belongs to it."""

@@ -18,7 +18,7 @@ from jobs.settle import Settled
 from tests.jobs.lakes import add, reject
 from tests.rows import at
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
 TODAY = date(2016, 2, 10)
 
