@@ -34,36 +34,39 @@ def set_copies_aside(
 ) -> tuple[list[EventFile], list[tuple[EventFile, str]]]:
     """The files whose content is new, and the copies, each with the ``file_id`` of the file whose content it has.
 
-    Of several with one content the first by path is new. What had to be computed is added to ``checksums``.
+    Of several with one content the first by path is new. What is delivered again as it was is read again; what the ledger knows,
+    and was put back, is not read to tell. What had to be computed is added to ``checksums``.
     """
     loaded: dict[_Kind, dict[str, str]] = defaultdict(dict)
-    for known in ledger.loaded():
-        if known.checksum:
-            loaded[known.platform, known.size][known.checksum] = known.file_id
+    for one in ledger.loaded():
+        if one.checksum:
+            loaded[one.platform, one.size][one.checksum] = one.file_id
     groups: dict[_Kind, list[EventFile]] = defaultdict(list)
+    wanted: list[EventFile] = []
+    copies: list[tuple[EventFile, str]] = []
     for file in files:
-        groups[file.platform, file.size].append(file)
+        known = ledger.loaded_content(file.file_id)
+        if known is not None:
+            copies.append((file, known))
+        else:
+            groups[file.platform, file.size].append(file)
     originals = {kind: list(loaded[kind].values()) for kind in groups if kind in loaded}
     alike = [(group, originals.get(kind, [])) for kind, group in groups.items() if kind in originals or len(group) > 1]
     _take_checksums(root, alike, listing, ledger, checksums, watch)
-    wanted: list[EventFile] = []
-    copies: list[tuple[EventFile, str]] = []
-    paths = {file.path: file.file_id for file in files}
     for kind, group in groups.items():
-        # A loaded file whose path now holds something else is about to lose its rows: it is no original any more.
-        seen = {
-            checksum: known
-            for checksum, known in loaded[kind].items()
-            if paths.get(ledger.statements[known].path, known) == known
-        }
+        seen = dict(loaded[kind])
+        read_again: set[str] = set()
         for file in sorted(group, key=lambda file: file.path):
             checksum = checksums.get(file.file_id)
-            if checksum is not None and checksum in seen:
-                copies.append((file, seen[checksum]))
-                continue
-            if checksum is not None:
-                seen[checksum] = file.file_id
-            wanted.append(file)
+            original = seen.get(checksum) if checksum is not None else None
+            if original is None or (original == ledger.content_at(file.path) and original not in read_again):
+                wanted.append(file)
+                if original is not None:
+                    read_again.add(original)
+                elif checksum is not None:
+                    seen[checksum] = file.file_id
+            else:
+                copies.append((file, original))
     return wanted, copies
 
 

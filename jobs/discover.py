@@ -33,17 +33,23 @@ _DATE = re.compile(
 
 @dataclass(frozen=True)
 class EventFile:
-    """One file as it was listed; ``path`` as the ledger writes it; ``etag`` is the checksum an archive states."""
+    """One file as it was listed; ``path`` as the ledger writes it; ``etag`` is the checksum an archive states.
+
+    ``loaded_as`` is given where the rows of its content carry another ``file_id``: that of the file from which they were loaded.
+    """
 
     path: str
     platform: str | None
     size: int
     modified_us: int
     etag: str | None = None
+    loaded_as: str | None = None
 
     @property
     def file_id(self) -> str:
         """Key of the file in the ledger: path, size and etag or time of change (design: the ledger)."""
+        if self.loaded_as is not None:
+            return self.loaded_as
         version = self.etag or str(self.modified_us)
         return xxhash.xxh3_128_hexdigest(f"{self.path}\n{self.size}\n{version}".encode())
 

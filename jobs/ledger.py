@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date, datetime, timedelta, timezone
@@ -33,7 +34,7 @@ STATES = {
     LOADED: "its rows are in the tables",
     DUPLICATE: "same content as another loaded file of its platform; adds nothing",
     FAILED: "could not be read to its end; tried again by every run",
-    REPLACED: "was loaded; a changed file came under the same path and took its place",
+    REPLACED: "was loaded; its path holds another content now, and no other path holds its own",
     GONE: "could not be read, and is not at the source any more; what came in its place has a statement of its own",
     UNKNOWN_PLATFORM: "lies in no folder of a platform; not read",
     ARCHIVE: "a ZIP; its members have statements of their own",
@@ -89,11 +90,11 @@ class Ledger:
             return False
         if found.state in (REPLACED, GONE):  # and yet it is listed: what was there before has come back
             return False
-        if found.state == DUPLICATE:
-            return not self._lacks_original(found)
-        if found.state == ARCHIVE:
-            return file.path not in self._open_archives
-        return True
+        if found.state == DUPLICATE and found.duplicate_of in self.tried:
+            return True
+        if found.state == ARCHIVE and file.path in self._open_archives:
+            return False
+        return found.state == UNKNOWN_PLATFORM or self._is_newest(file.path, found)
 
     def has_failed(self, file: EventFile) -> bool:
         """Whether the file could not be read before; it is open already, so that a run reads it is no news."""
@@ -110,6 +111,49 @@ class Ledger:
     def loaded(self) -> Iterable[Statement]:
         """Statements about the files whose rows are in the tables."""
         return (statement for statement in self.statements.values() if statement.state == LOADED)
+
+    def loaded_content(self, file_id: str) -> str | None:
+        """The ``file_id`` of the rows that a known file stands for; None where there are none, or nobody knows it."""
+        known = self.statements.get(file_id)
+        return _content(known) if known is not None and self._is_in_tables(known) else None
+
+    def content_at(self, path: str) -> str | None:
+        """The loaded content that a path held last, as the ``file_id`` of its rows; None where it held none."""
+        known = self._held.get(path)
+        return None if known is None else _content(known)
+
+    @cached_property
+    def holders(self) -> dict[str, list[Statement]]:
+        """By the ``file_id`` of loaded contents, the files that are the last of their paths and hold it."""
+        found: dict[str, list[Statement]] = defaultdict(list)
+        for known in self._held.values():
+            found[_content(known)].append(known)
+        return found
+
+    def held(self) -> Iterable[Statement]:
+        """Of each path the file that was loaded last, or that is a copy of a loaded one; whether it still stands there or not."""
+        return self._held.values()
+
+    @cached_property
+    def _held(self) -> dict[str, Statement]:
+        return {known.path: known for known in self.statements.values() if self._is_in_tables(known)}
+
+    def _is_in_tables(self, known: Statement) -> bool:
+        """Whether a file's content has rows, its own or those of the file that it is a copy of."""
+        if known.state == DUPLICATE:
+            original = self.statements.get(known.duplicate_of or "")
+            return original is not None and original.state == LOADED
+        return known.state == LOADED
+
+    def _is_newest(self, path: str, known: Statement) -> bool:
+        """Whether a path holds nothing newer than this: an older file that is put back with its old time is news."""
+        newest = self._newest.get(path)
+        return newest is not None and _content(newest) == _content(known)
+
+    @cached_property
+    def _newest(self) -> dict[str, Statement]:
+        known_ones = self.statements.values()
+        return {known.path: known for known in known_ones if known.state == ARCHIVE or self._is_in_tables(known)}
 
     def _lacks_original(self, copy: Statement) -> bool:
         """Whether the content of a copy is in no table, and may be read by this run."""
@@ -129,6 +173,11 @@ class Ledger:
                 or (statement.state == DUPLICATE and self._lacks_original(statement))
             )
         }
+
+
+def _content(known: Statement) -> str:
+    """The ``file_id`` of the rows that a file stands for."""
+    return known.file_id if known.duplicate_of is None else known.duplicate_of
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

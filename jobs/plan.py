@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from fnmatch import fnmatch
@@ -12,7 +12,7 @@ from jobs.config import Config
 from jobs.copies import Watch, set_copies_aside, unwatched
 from jobs.discover import EventFile, Listing, is_archive, list_events, list_members
 from jobs.errors import UnreadableFile
-from jobs.ledger import DUPLICATE, Ledger, Statement
+from jobs.ledger import Ledger, Statement
 from jobs.paths import archive_of, written_member
 from jobs.source import Source
 
@@ -51,9 +51,6 @@ class Batch:
     """Files that could not even be looked into, each with the reason."""
     given_up: list[Statement] = field(default_factory=list)
     """Files that could not be read before, and are not there any more."""
-    replaced: list[tuple[Statement, str]] = field(default_factory=list)
-    """Loaded files that lose their rows, each with the ``file_id`` of what takes their place: what their path holds now, or another
-    file of their content."""
 
     @property
     def empty(self) -> bool:
@@ -64,14 +61,6 @@ class Batch:
     def bytes(self) -> int:
         """Bytes of the files to read, as they lie on disk (members of archives: unpacked)."""
         return sum(file.size for file in self.files)
-
-    def gone(self, unread: Collection[str]) -> list[Statement]:
-        """The loaded files that lose their rows, as something took their place; ``unread`` are contents that could not be read.
-
-        Where all that was to take the place of a file could not be read, its rows stay until it can be.
-        """
-        found = {known.file_id: known for known, content in self.replaced if content not in unread}
-        return list(found.values())
 
 
 @dataclass(frozen=True)
@@ -121,31 +110,15 @@ def plan_listing(
     """The run's work in order; the first batch also holds what needs no reading. No work: no batch."""
     first, source = Batch(), Source(listing, ledger)
     new = [file for file in listing.files if not ledger.is_done(file) and _has_to_be_opened(root, file, selection)]
-    new += _left_alone(new, listing, ledger)
     readable = _look_into(root, new, source, selection, first)
     wanted, first.duplicates = set_copies_aside(root, readable, listing, ledger, checksums, watch)
     batches = _cut(wanted, batch_bytes, first)
-    _find_replaced(batches, ledger, checksums)
     first.given_up = source.given_up()
     return Plan(listing, [batch for batch in batches if not batch.empty], source.removed(), source.is_empty)
 
 
 def _has_to_be_opened(root: str, file: EventFile, selection: Selection) -> bool:
     return selection.takes(file) or (selection.may_take_members(file) and is_archive(root, file))
-
-
-def _left_alone(new: list[EventFile], listing: Listing, ledger: Ledger) -> list[EventFile]:
-    """Known copies of files that ``new`` is about to replace: whatever was selected, their content must not go with them."""
-    paths = {file.path: file.file_id for file in new}
-    replaced = {known.file_id for known in ledger.loaded() if paths.get(known.path, known.file_id) != known.file_id}
-    copies = (
-        file
-        for file in listing.files
-        if (known := ledger.statements.get(file.file_id))
-        and known.state == DUPLICATE
-        and known.duplicate_of in replaced
-    )
-    return [file for file in copies if file.file_id not in ledger.tried and paths.get(file.path) != file.file_id]
 
 
 def _look_into(root: str, new: list[EventFile], source: Source, selection: Selection, batch: Batch) -> list[EventFile]:
@@ -184,15 +157,18 @@ def _cut(files: Iterable[EventFile], batch_bytes: int, first: Batch) -> list[Bat
             filled = 0
         batches[-1].files.append(file)
         filled += file.size
-    _archives_last(batches)
     _copies_with_originals(batches)
+    _archives_last(batches)
     return batches
 
 
 def _archives_last(batches: list[Batch]) -> None:
-    """An archive counts as seen in the batch that reads the last of its members, not before."""
+    """An archive counts as seen in the batch that records the last of its members, as read or as a copy, and not before."""
     archives, batches[0].archives = batches[0].archives, []
-    last = {archive_of(file.path): batch for batch in batches for file in batch.files}
+    last: dict[str, Batch] = {}
+    for batch in batches:
+        for file in [*batch.files, *(copy for copy, _ in batch.duplicates)]:
+            last[archive_of(file.path)] = batch
     for archive in archives:
         last.get(archive.path, batches[0]).archives.append(archive)
 
@@ -203,20 +179,3 @@ def _copies_with_originals(batches: list[Batch]) -> None:
     holders = {file.file_id: batch for batch in batches for file in batch.files}
     for file, original in copies:
         holders.get(original, batches[0]).duplicates.append((file, original))
-
-
-def _find_replaced(batches: list[Batch], ledger: Ledger, checksums: Checksums) -> None:
-    by_path = {known.path: known for known in ledger.loaded()}
-    by_content = {(known.platform, known.size, known.checksum): known for known in ledger.loaded() if known.checksum}
-    for batch in batches:
-        for file, content in [*((file, file.file_id) for file in batch.files), *batch.duplicates]:
-            known = by_path.get(file.path)
-            if known is not None and known.file_id != file.file_id:
-                batch.replaced.append((known, content))
-        for file in batch.files:
-            # Its content is loaded, and read again as the path it came from holds another, which may fail, or come batches later.
-            # Whichever is read first, the rows are there once.
-            checksum = checksums.get(file.file_id)
-            known = by_content.get((file.platform, file.size, checksum)) if checksum else None
-            if known is not None:
-                batch.replaced.append((known, file.file_id))

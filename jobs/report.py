@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Grid
 
+from jobs.contents import Displaced
 from jobs.decoding.records import Account
 from jobs.events import Read
 from jobs.lake import Partition
@@ -40,8 +41,6 @@ class Report(Outcome):
         listing, batches = plan.listing, plan.batches
         batch = batches[0] if batches else Batch()
         self.left = len(batches) - 1 if batches else 0
-        if batch.replaced:  # a copy of a replaced file may have to be read in its stead: look again
-            self.left = max(self.left, 1)
         self.files.update(
             listed=len(listing.files),
             unfinished=len(listing.unfinished),
@@ -69,12 +68,14 @@ class Report(Outcome):
                 f"{self.purchases['duplicate_orders']:,} rows of orders have the id of another row; of each id the newest counts"
             )
 
-    def add_result(self, batch: Batch, read: Read, purchases: Purchases, touched: set[Partition]) -> None:
+    def add_result(
+        self, batch: Batch, read: Read, displaced: Displaced, purchases: Purchases, touched: set[Partition]
+    ) -> None:
         """What came of the files."""
         failed = [(file.path, result.failure) for file in batch.files if (result := read.files[file.file_id]).failure]
         failed += [(file.path, reason) for file, reason in batch.failed]
         self.files.update(loaded=len(batch.files) + len(batch.failed) - len(failed), failed=len(failed))
-        self.files["replaced"] = len(batch.gone(read.unread))
+        self.files["replaced"] = len(displaced.gone)
         foreign = []
         for file in batch.files:
             if (result := read.files[file.file_id]).failure is None:

@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 
 from jobs.change import changing
 from jobs.config import Config
+from jobs.contents import Displaced, displace, handed_over
 from jobs.datafiles import DataFile
 from jobs.events import Read, Reading, read_events
 from jobs.lake import Lake, Partition
@@ -95,17 +96,19 @@ class Run:
             record(self.lake, [statement(file, change.number, PLANNED) for file in planned], change.number)
             read, purchases = self._read_both(batch, change.number, with_purchases)
             report.add_plan(plan, purchases)
-            concluded = conclusions(batch, read, change.number)
+            displaced = displace(batch.files, batch.duplicates, ledger, read)
+            concluded = handed_over(self.lake, displaced, change.number)
+            concluded += conclusions(batch, read, displaced, change.number)
             self.failed |= {row["file_id"] for row in concluded if row["state"] == FAILED}
             if not (purchases.changed or purchases.rejects or any(ledger.is_news(row) for row in concluded)):
-                report.add_result(batch, read, purchases, set())
+                report.add_result(batch, read, displaced, purchases, set())
                 self._check(report, purchases, set())
                 report.finish(self.stages)
                 return report
-            touched = self._write(batch, read, purchases, change.number)
+            touched = self._write(displaced.gone, read, purchases, change.number)
             recompute(self.spark, self.lake, touched, change.number, self.stages)
             record(self.lake, concluded, change.number)
-            report.add_result(batch, read, purchases, touched)
+            report.add_result(batch, read, displaced, purchases, touched)
             self._check(report, purchases, touched)
             report.finish(self.stages)
             report.publication = publish(self.lake, change.number, self.job, report.to_json())
@@ -147,15 +150,15 @@ class Run:
             with self.stages.tasks(self.spark, f"reading {len(batch.files):,} files", len(tasks)):
                 return read_events(self.spark, tasks, reading)
 
-    def _write(self, batch: Batch, read: Read, purchases: Purchases, number: int) -> set[Partition]:
+    def _write(self, replaced: list[Statement], read: Read, purchases: Purchases, number: int) -> set[Partition]:
         """Commits rows of views, quarantine and purchases; the partitions whose counts may have changed."""
         with self.stages.stage("commit"):
-            kept, gone = self._without(batch.gone(read.unread), VIEWS)
+            kept, gone = self._without(replaced, VIEWS)
             self.lake.commit(VIEWS, number, [*read.views, *kept], gone)
             items = purchases.rejects
             self.lake.commit(QUARANTINE, number, [*items.new, *items.rest], items.removes)
             # Only now: a data file may hold order items that are settled and records of a file that is replaced.
-            rejects, old_rejects = self._without(batch.gone(read.unread), QUARANTINE)
+            rejects, old_rejects = self._without(replaced, QUARANTINE)
             self.lake.commit(QUARANTINE, number, [*read.quarantine, *rejects], old_rejects)
             self.lake.commit(PURCHASES, number, purchases.adds, purchases.removes)
         return {(file.date, file.platform) for file in [*read.views, *gone]} | purchases.changed
@@ -168,12 +171,15 @@ class Run:
         return rewrite_without(self.lake, table, {known.file_id for known in replaced}, min(days), max(days))
 
 
-def conclusions(batch: Batch, read: Read, number: int) -> list[dict[str, Any]]:
-    """Rows of the ledger: what became of every file of a batch."""
+def conclusions(batch: Batch, read: Read, displaced: Displaced, number: int) -> list[dict[str, Any]]:
+    """Rows of the ledger: what became of every file of a batch, and of those whose rows are gone with it."""
     rows = [statement(file, number, UNKNOWN_PLATFORM) for file in batch.unknown]
     rows += [statement(file, number, ARCHIVE) for file in batch.archives]
     rows += [statement(file, number, FAILED, detail=reason) for file, reason in batch.failed]
-    rows += [statement(file, number, DUPLICATE, duplicate_of=original) for file, original in batch.duplicates]
+    for file, original in batch.duplicates:
+        content = displaced.renewed.get(original, original)
+        if file.file_id != content:
+            rows.append(statement(file, number, DUPLICATE, duplicate_of=content))
     for file in batch.files:
         result = read.files[file.file_id]
         if result.failure is not None:
@@ -181,6 +187,8 @@ def conclusions(batch: Batch, read: Read, number: int) -> list[dict[str, Any]]:
         else:
             rows.append(statement(file, number, LOADED, checksum=result.checksum, **account_columns(result.account)))
     now = datetime.now(timezone.utc)
-    for state, statements in ((REPLACED, batch.gone(read.unread)), (GONE, batch.given_up)):
+    copies = {file.file_id for file, _ in displaced.copies} | {file.file_id for file, _ in batch.duplicates}
+    replaced = [known for known in displaced.gone if known.file_id not in copies]
+    for state, statements in ((REPLACED, replaced), (GONE, batch.given_up)):
         rows += [{**asdict(known), "batch": number, "state": state, "recorded_at": now} for known in statements]
     return rows

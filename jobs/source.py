@@ -32,8 +32,8 @@ class Source:
         return not (self._files or self._unfinished)
 
     def removed(self) -> list[str]:
-        """Paths of loaded files that are not there any more, whatever they would hold; in order."""
-        return sorted(known.path for known in self.ledger.loaded() if not self._has(known))
+        """Paths of loaded files and of their copies that are not there any more, whatever they would hold; in order."""
+        return sorted(known.path for known in self.ledger.held() if not self._has(known))
 
     def given_up(self) -> list[Statement]:
         """Files that no run could read, or that a dead run was about to, and that are not there any more as they were."""

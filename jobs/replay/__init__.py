@@ -180,7 +180,7 @@ def find_sources(lake: Lake, asked: Asked, versions: dict[str, int] | None = Non
 
 def _event_file(row: dict[str, Any]) -> EventFile:
     modified = (row["modified"] - _EPOCH) // timedelta(microseconds=1)
-    return EventFile(row["path"], row["platform"], row["size"], modified, row["etag"])
+    return EventFile(row["path"], row["platform"], row["size"], modified, row["etag"], loaded_as=row["file_id"])
 
 
 def corrected(tried: Retry, number: int) -> list[dict[str, Any]]:

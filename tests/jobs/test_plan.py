@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import random
 import zipfile
+from dataclasses import replace
 from datetime import date, datetime, timezone
 
 import pytest
 
 from jobs.checksum import content_checksum
+from jobs.contents import Displaced, displace
+from jobs.decoding.records import Account
 from jobs.discover import list_events
+from jobs.events import FileResult, Read
 from jobs.ledger import DUPLICATE, FAILED, LOADED, PLANNED, UNKNOWN_PLATFORM, Ledger, Statement
 from jobs.plan import Selection, plan_listing
 
@@ -103,19 +107,25 @@ def test_a_copy_is_looked_at_again_when_its_original_is_not_loaded_any_more(fold
     assert paths(folder.batch().files) == ["iOS/b"]
 
 
-def test_known_copies_of_a_file_that_is_replaced_are_read_with_it(folder):
+def displaced(folder, batch, **checksums):
+    """What becomes of loaded contents when a batch is recorded of which every file was read."""
+    results = {file.file_id: FileResult(Account(), checksums.get(file.path[-1], "another")) for file in batch.files}
+    return displace(batch.files, batch.duplicates, folder.ledger, Read(files=results))
+
+
+def test_a_known_copy_of_a_changed_file_keeps_its_rows_without_being_read(folder):
     folder.put("iOS/a", b"old")
     original = folder.know("iOS/a")
-    for name in ("iOS/b", "iOS/c"):
+    for name in ("iOS/c", "iOS/b"):
         folder.put(name, b"old")
         folder.know(name, DUPLICATE, original)
     folder.put("iOS/a", b"new!")
     for batch in (folder.batch(), folder.batch(path="*/a")):
-        assert sorted(paths(batch.files)) == ["iOS/a", "iOS/b"]
-        [(copy, of)] = batch.duplicates
-        assert copy.path == "iOS/c"
-        assert of in [file.file_id for file in batch.files]
-        assert [known.file_id for known in batch.gone(())] == [original]
+        assert (paths(batch.files), batch.duplicates) == (["iOS/a"], [])
+        found = displaced(folder, batch)
+        assert found.gone == []
+        [(known, heir)] = found.handed.values()
+        assert (known.file_id, heir.path) == (original, "iOS/b")
 
 
 def test_a_changed_file_replaces_the_one_loaded_under_its_path(folder):
@@ -124,17 +134,45 @@ def test_a_changed_file_replaces_the_one_loaded_under_its_path(folder):
     folder.put("iOS/a", b"new!")
     batch = folder.batch()
     assert paths(batch.files) == ["iOS/a"]
-    assert [known.file_id for known in batch.gone(())] == [old]
+    assert [known.file_id for known in displaced(folder, batch).gone] == [old]
+
+
+def test_a_changed_file_that_cannot_be_read_replaces_nothing(folder):
+    folder.put("iOS/a", b"old")
+    folder.know("iOS/a")
+    folder.put("iOS/a", b"new!")
+    batch = folder.batch()
+    failed = {file.file_id: FileResult(Account(), failure="cut") for file in batch.files}
+    assert displace(batch.files, batch.duplicates, folder.ledger, Read(files=failed)) == Displaced()
 
 
 def test_the_same_content_delivered_again_under_its_path_is_read_and_replaces_itself(folder):
     folder.put("iOS/a", b"same")
-    folder.know("iOS/a")
+    old = folder.know("iOS/a")
+    folder.put("iOS/b", b"same")
+    copy = folder.know("iOS/b", DUPLICATE, old)
     folder.put("iOS/a", b"same", changed=1_454_299_999)
     batch = folder.batch()
-    assert paths(batch.files) == ["iOS/a"]
-    assert batch.duplicates == []
-    assert len(batch.gone(())) == 1
+    [file] = batch.files
+    assert (file.path, batch.duplicates) == ("iOS/a", [])
+    found = displaced(folder, batch, a=folder.ledger.statements[old].checksum)
+    assert [known.file_id for known in found.gone] == [old]
+    assert [(known.file_id, content) for known, content in found.copies] == [(copy, file.file_id)]
+
+
+def test_what_is_put_back_with_its_old_time_is_known_without_being_read(folder):
+    folder.put("iOS/a", b"old")
+    old = folder.know("iOS/a")
+    folder.put("iOS/a", b"new!", changed=1_454_299_999)
+    new = folder.know("iOS/a")
+    copy = replace(folder.ledger.statements.pop(old), path="iOS/b")  # its rows passed to a copy
+    folder.ledger.statements[old] = copy
+    folder.put("iOS/a", b"old")
+    batch = folder.batch()
+    assert (batch.files, [(file.path, content) for file, content in batch.duplicates]) == ([], [("iOS/a", old)])
+    found = displaced(folder, batch)
+    assert [known.file_id for known in found.gone] == [new]
+    assert found.handed[old][1].path == "iOS/a"
 
 
 def test_batches_are_cut_by_bytes_newest_day_first(folder):

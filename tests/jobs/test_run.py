@@ -186,10 +186,11 @@ def test_a_copy_holds_the_rows_of_its_original_while_that_comes_again_cut(world,
 
 @pytest.mark.parametrize("newest", ["a", "b"])
 def test_no_publication_has_the_rows_of_a_replaced_file_and_of_its_copy(world, newest):
-    names = {name: f"iOS/2016-02-0{2 if name == newest else 1}/{name}" for name in ("a", "b")}
+    names = {name: f"iOS/{name}/2016-02-0{2 if name == newest else 1}" for name in ("a", "b")}
     for path in names.values():
         world.put(path, lines(message(event("old"), message_id=None)))
     world.run()
+    assert world.states() == {names["a"]: "loaded", names["b"]: "duplicate"}
     world.put(names["a"], lines(message(event("new product"), message_id=None)))
     world.run(batch_bytes=1)
     published = [row["ctr_day_version"] for row in world.lake.read(PUBLICATIONS).to_pylist()]
