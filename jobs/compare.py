@@ -50,6 +50,10 @@ class Compared:
     same: set[Partition] = field(default_factory=set)
     changed: set[Partition] = field(default_factory=set)
     """Partitions that the items have and that the lake does not hold as they are."""
+    added: Counter[Partition] = field(default_factory=Counter)
+    """Of changed partitions, the items that the lake does not hold there."""
+    removed: Counter[Partition] = field(default_factory=Counter)
+    """Of changed partitions, the items that the lake holds there and that are there no more."""
     adds: list[DataFile] = field(default_factory=list)
     """Data files of ``purchases`` for the changed partitions."""
     rejects: list[DataFile] = field(default_factory=list)
@@ -61,6 +65,8 @@ class Compared:
         self.devices.update(other["devices"])
         for mine, theirs in ((self.same, other["same"]), (self.changed, other["changed"])):
             mine.update((date.fromisoformat(day), platform) for day, platform in theirs)
+        for mine_of, theirs_of in ((self.added, other["added"]), (self.removed, other["removed"])):
+            mine_of.update({(date.fromisoformat(day), platform): count for day, platform, count in theirs_of})
         self.adds += map(DataFile.from_json, other["adds"])
         self.rejects += map(DataFile.from_json, other["rejects"])
 
@@ -71,6 +77,8 @@ class Compared:
             "devices": self.devices,
             "same": [(day.isoformat(), platform) for day, platform in self.same],
             "changed": [(day.isoformat(), platform) for day, platform in self.changed],
+            "added": [(day.isoformat(), platform, count) for (day, platform), count in self.added.items()],
+            "removed": [(day.isoformat(), platform, count) for (day, platform), count in self.removed.items()],
             "adds": [file.to_json() for file in self.adds],
             "rejects": [file.to_json() for file in self.rejects],
         }
@@ -86,6 +94,9 @@ def compare(batches: Iterable[pa.RecordBatch], held: Held) -> Compared:
             compared.same.add((day, platform))
         else:
             compared.changed.add((day, platform))
+            ours, theirs = rows["item_id"], _held(held.lake, files, ["item_id"])["item_id"]
+            compared.added[day, platform] = _without(ours, theirs)
+            compared.removed[day, platform] = _without(theirs, ours)
             compared.adds += write_partitions(held.lake, PURCHASES, rows, ["product", "time"])
     compared.rejects = rejects.close()
     return compared
@@ -125,12 +136,24 @@ def _holds(lake: str, files: list[DataFile], rows: pa.Table) -> bool:
     """Whether the data files of a partition hold exactly these rows."""
     if sum(file.rows for file in files) != rows.num_rows:
         return False
-    schema = file_schema(PURCHASES)
-    held = [pq.read_table(f"{lake}/{PURCHASES.name}/{file.path}", partitioning=None).cast(schema) for file in files]
+    names = file_schema(PURCHASES).names
     ours, theirs = (
-        sort_rows(table.select(schema.names), schema.names).combine_chunks() for table in (rows, pa.concat_tables(held))
+        sort_rows(table.select(names), names).combine_chunks() for table in (rows, _held(lake, files, names))
     )
     return bool(ours.equals(theirs))
+
+
+def _held(lake: str, files: list[DataFile], names: list[str]) -> pa.Table:
+    """Columns of the data files of a partition."""
+    schema = pa.schema([file_schema(PURCHASES).field(name) for name in names])
+    paths = [f"{lake}/{PURCHASES.name}/{file.path}" for file in files]
+    held = [pq.read_table(path, columns=names, partitioning=None).cast(schema) for path in paths]
+    return pa.concat_tables([schema.empty_table(), *held])
+
+
+def _without(some: pa.ChunkedArray, others: pa.ChunkedArray) -> int:
+    """How many of some are not among the others."""
+    return len(some) - int(pc.sum(pc.is_in(some, value_set=others.combine_chunks())).as_py() or 0)
 
 
 class _Rejects:

@@ -49,19 +49,13 @@ class Purchases:
     """``items`` read, ``purchases``, ``excluded``, ``without_order`` and ``quarantined``, ``other_devices`` by device,
     ``duplicate_orders``: rows of orders whose id another row has already, and ``held``: purchases in the lake before."""
     changed: set[Partition] = field(default_factory=set)
+    added: Counter[Partition] = field(default_factory=Counter)
+    """Of changed partitions, the items that the lake did not hold there."""
+    removed: Counter[Partition] = field(default_factory=Counter)
+    """Of changed partitions, the items that the lake held there and the database no longer gives there."""
     adds: list[DataFile] = field(default_factory=list)
     removes: list[DataFile] = field(default_factory=list)
     rejects: Settled = field(default_factory=Settled)
-
-    @property
-    def difference(self) -> dict[Partition, int]:
-        """By how many purchases each changed partition grows, or below 0 shrinks."""
-        rows: Counter[Partition] = Counter()
-        for file in self.adds:
-            rows[file.date, file.platform] += file.rows
-        for file in self.removes:
-            rows[file.date, file.platform] -= file.rows
-        return dict(rows)
 
 
 def read_purchases(spark: SparkSession, config: Config, lake: Lake, batch: int, today: date) -> Purchases:
@@ -82,7 +76,10 @@ def read_purchases(spark: SparkSession, config: Config, lake: Lake, batch: int, 
     compared = Compared()
     for row in rows:
         compared.add(json.loads(row["body"]))
-    changed = compared.changed | (held.keys() - compared.same)
+    vanished = held.keys() - compared.same - compared.changed
+    changed = compared.changed | vanished
+    for key in vanished:
+        compared.removed[key] = sum(file.rows for file in held[key])
     return Purchases(
         counts={
             **_counts(compared, windowed=first is not None),
@@ -90,6 +87,8 @@ def read_purchases(spark: SparkSession, config: Config, lake: Lake, batch: int, 
             "held": sum(file.rows for files in held.values() for file in files),
         },
         changed=changed,
+        added=compared.added,
+        removed=compared.removed,
         adds=compared.adds,
         removes=[file for key in changed & held.keys() for file in held[key]],
         rejects=settle(lake, compared.rejects, first),

@@ -90,14 +90,17 @@ def _quarantined(account: Account, config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _purchases_lost(purchases: Purchases, config: Config) -> Iterator[tuple[str, str]]:
-    """Purchases that the lake had and the database no longer gives: another format, another database, or none of its rows."""
+    """Purchases that the lake had on a day, and of which the database no longer gives that day: another format, another database.
+
+    They are told by the keys of their items, so that as many others do not hide them.
+    """
     held, counts = purchases.counts.get("held", 0), purchases.counts
-    lost = -sum(purchases.difference.values())
+    lost = purchases.removed.total()
     if held > _FEW_PURCHASES and lost > config.purchases_lost_limit * held:
         devices = sum(counts["other_devices"].values())
         yield (
             "purchases_lost",
-            f"{lost:,} of {held:,} purchases are no longer in the database, more than purchases_lost_limit = "
+            f"{lost:,} of {held:,} purchases are no longer in the database on their day, more than purchases_lost_limit = "
             f"{config.purchases_lost_limit:.0%}: of {counts['items']:,} order items {counts['purchases']:,} are purchases, "
             f"{counts['quarantined']:,} are quarantined, {devices:,} of other devices, {counts['excluded']:,} excluded, "
             f"{counts['without_order']:,} without order; is CTR_PURCHASES_URL the right database?",

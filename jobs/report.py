@@ -34,7 +34,7 @@ class Report(Outcome):
     purchases: dict[str, Any] = field(default_factory=dict)
     partitions: int = 0
     ages: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Views that arrived, purchases by which partitions grew and shrank, and partitions that were touched, by age of their day."""
+    """Views that arrived, purchases that came to a day and that left it, and partitions that were touched, by age of their day."""
 
     def add_plan(self, plan: Plan, purchases: Purchases) -> None:
         """What the run found to do."""
@@ -85,11 +85,12 @@ class Report(Outcome):
         self._warn("have records but no event in them (are these event files?)", foreign)
         self.partitions = len(touched)
         today = self.started.date()
-        bought = [(day, rows) for (day, _), rows in purchases.difference.items()]
         self.ages = {
             "views": by_age(((file.date, file.rows) for file in read.views), today),
-            "purchases_added": by_age(((day, rows) for day, rows in bought if rows > 0), today),
-            "purchases_removed": by_age(((day, -rows) for day, rows in bought if rows < 0), today),
+            "purchases_added": by_age(((day, count) for (day, _), count in purchases.added.items() if count), today),
+            "purchases_removed": by_age(
+                ((day, count) for (day, _), count in purchases.removed.items() if count), today
+            ),
             "partitions": by_age(((day, 1) for day, _ in touched), today),
         }
         self._warn("could not be read and are tried again by the next run", [f"{path} ({why})" for path, why in failed])
