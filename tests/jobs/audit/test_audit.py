@@ -148,6 +148,14 @@ def test_damage_that_the_simple_reader_sees_differently_is_no_match_and_no_misma
     assert "iOS/y.json has 1 broken records by this simple reader and 2 by the ledger" in text
 
 
+def test_purchases_that_differ_are_told_though_the_event_files_are_gone(world):
+    shutil.rmtree(world.path / "events")
+    world.shop("insert into order_items values (2, 1, 'a')")
+    findings, text = world.audit()
+    assert (findings.exit_code, findings.checked) == (3, [])
+    assert "orders that changed since" in text
+
+
 def test_when_no_cell_could_be_checked_the_audit_fails(world):
     shutil.rmtree(world.path / "events")
     with pytest.raises(JobError, match=r"no cell could be checked.*set CTR_EVENTS"):
