@@ -26,12 +26,16 @@ _OF_KUBERNETES = re.compile(r"_SERVICE_(HOST|PORT)(_|$)|_PORT(_\d+_(TCP|UDP|SCTP
 
 
 def unknown_variables(names: Iterable[str], settings: Iterable[str]) -> list[str]:
-    """A line for each name that begins with ``CTR_`` and is none of these settings or of another part of the product."""
+    """A line for each name that begins with ``CTR_`` and is none of these settings or of another part of the product.
+
+    One in small letters is none either: only some of those who read settings would take it.
+    """
     known = [f"CTR_{name.upper()}" for name in (*settings, *SERVICE, *OTHERS)]
     return [
         f"{name}: no such setting{_nearest(name, known)} (see the table of settings in README.md)"
         for name in sorted(names)
-        if name.startswith("CTR_") and name.upper() not in known and not _OF_KUBERNETES.search(name)
+        if name not in known
+        and (name.upper() in known or (name.startswith("CTR_") and not _OF_KUBERNETES.search(name)))
     ]
 
 

@@ -40,7 +40,6 @@ def test_every_variable_that_documents_and_scripts_name_is_known():
     [
         "HOME",
         "CTR",
-        "CTR_Lake",
         "CTR_PORT_8000_TCP_ADDR",
         "CTR_SERVICE_HOST",
         "CTR_API_SERVICE_PORT_HTTP",
@@ -57,6 +56,8 @@ def test_what_belongs_to_others_is_let_be(name):
         ("CTR_FATAL_LIMIT", "CTR_FATAL_LIMIT: no such setting, the nearest is CTR_FATAL_LIMITS"),
         ("CTR_HEAVY_ROW", "CTR_HEAVY_ROW: no such setting, the nearest is CTR_HEAVY_ROWS"),
         ("CTR_CONFIG", "CTR_CONFIG: no such setting, the nearest is CTR_CONF"),
+        ("CTR_Lake", "CTR_Lake: no such setting, the nearest is CTR_LAKE"),
+        ("ctr_batch_bytes", "ctr_batch_bytes: no such setting, the nearest is CTR_BATCH_BYTES"),
         ("CTR_XYZXYZXYZXYZ", "CTR_XYZXYZXYZXYZ: no such setting"),
     ],
 )
