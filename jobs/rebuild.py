@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
@@ -22,10 +22,10 @@ from jobs.pace import SHOWN, Pace, last_pace, say_progress
 from jobs.progress import Stages
 from jobs.publish import publish, published
 from jobs.recompute import recompute
-from jobs.schemas import PURCHASES, VIEWS
+from jobs.schemas import PURCHASES, ROLLUPS, VIEWS, Table
 
 JOB = "backfill --rebuild"
-_NOTHING = "nothing to rebuild: no views and no purchases in this range"
+_NOTHING = "nothing to rebuild: no views, no purchases and no counts in this range"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Days:
-    """One batch: whole days, by the data files of ``views`` and ``purchases`` that are read for them."""
+    """One batch: whole days, by the data files of ``views`` and ``purchases`` that are read for them, or of rollups without any."""
 
     files: list[DataFile] = field(default_factory=list)
 
@@ -174,12 +174,19 @@ def show_rebuild(config: Config, wanted: Range, console: Console) -> None:
 
 
 def _files(lake: Lake, wanted: Range, publication: dict[str, Any] | None = None) -> list[DataFile]:
-    """The data files of ``views`` and ``purchases`` in a range, as a publication (default: the newest versions) has them."""
-    found: list[DataFile] = []
-    for table in (VIEWS, PURCHASES):
+    """The data files of ``views`` and ``purchases`` in a range, as a publication (default: the newest versions) has them.
+
+    Rollups of days that have neither are among them, with no bytes: there is nothing to read for them, and they have to go.
+    """
+
+    def held(table: Table) -> list[DataFile]:
         version = None if publication is None else publication[f"{table.name}_version"]
-        found += [file for file in lake.files(table, version=version) if file.date in wanted]
-    return found
+        return [file for file in lake.files(table, version=version) if file.date in wanted]
+
+    found = [*held(VIEWS), *held(PURCHASES)]
+    read = {(file.date, file.platform) for file in found}
+    rollups = [file for table in ROLLUPS for file in held(table)]
+    return found + [replace(file, size=0) for file in rollups if (file.date, file.platform) not in read]
 
 
 def _say_progress(console: Console, done: list[Rebuilt]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Iterable
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,22 +10,25 @@ import pyarrow.parquet as pq
 
 from jobs.datafiles import DataFile, DataFileWriter, file_schema
 from jobs.lake import Lake
+from jobs.ledger import Statement
 from jobs.schemas import Table
 
 
-def rewrite_without(
-    lake: Lake, table: Table, file_ids: set[str], first: date, last: date
-) -> tuple[list[DataFile], list[DataFile]]:
+def rewrite_without(lake: Lake, table: Table, replaced: Iterable[Statement]) -> tuple[list[DataFile], list[DataFile]]:
     """Data files to add and data files to remove, so that no row of these event files is left. Nothing is committed.
 
-    Only partitions from ``first`` to ``last`` are looked into, so that the work does not grow with the history.
+    Only partitions that can hold rows of one are looked into, so that the work does not grow with the history.
     """
+    spans = [(known, min(days), max(days)) for known in replaced if (days := known.days(table))]
     adds: list[DataFile] = []
     removes: list[DataFile] = []
-    for held in lake.files(table):
-        if not first <= held.date <= last:
-            continue
-        kept = _without(lake, table, held, file_ids)
+    for held in lake.files(table) if spans else []:
+        file_ids = {
+            known.file_id
+            for known, first, last in spans
+            if known.platform == held.platform and first <= held.date <= last
+        }
+        kept = _without(lake, table, held, file_ids) if file_ids else None
         if kept is not None:
             adds += kept
             removes.append(held)

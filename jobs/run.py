@@ -14,7 +14,6 @@ from pyspark.sql import SparkSession
 from jobs.change import changing
 from jobs.config import Config
 from jobs.contents import Displaced, displace, handed_over
-from jobs.datafiles import DataFile
 from jobs.events import Read, Reading, read_events
 from jobs.lake import Lake, Partition
 from jobs.ledger import (
@@ -42,7 +41,7 @@ from jobs.quality import check_quality
 from jobs.recompute import recompute
 from jobs.replace import rewrite_without
 from jobs.report import Report
-from jobs.schemas import PURCHASES, QUARANTINE, VIEWS, Table
+from jobs.schemas import PURCHASES, QUARANTINE, VIEWS
 from jobs.tasks import make_tasks, size_of_tasks
 
 
@@ -153,22 +152,15 @@ class Run:
     def _write(self, replaced: list[Statement], read: Read, purchases: Purchases, number: int) -> set[Partition]:
         """Commits rows of views, quarantine and purchases; the partitions whose counts may have changed."""
         with self.stages.stage("commit"):
-            kept, gone = self._without(replaced, VIEWS)
+            kept, gone = rewrite_without(self.lake, VIEWS, replaced)
             self.lake.commit(VIEWS, number, [*read.views, *kept], gone)
             items = purchases.rejects
             self.lake.commit(QUARANTINE, number, [*items.new, *items.rest], items.removes)
             # Only now: a data file may hold order items that are settled and records of a file that is replaced.
-            rejects, old_rejects = self._without(replaced, QUARANTINE)
+            rejects, old_rejects = rewrite_without(self.lake, QUARANTINE, replaced)
             self.lake.commit(QUARANTINE, number, [*read.quarantine, *rejects], old_rejects)
             self.lake.commit(PURCHASES, number, purchases.adds, purchases.removes)
         return {(file.date, file.platform) for file in [*read.views, *gone]} | purchases.changed
-
-    def _without(self, replaced: list[Statement], table: Table) -> tuple[list[DataFile], list[DataFile]]:
-        """What has to be added and removed so that rows of replaced files are gone."""
-        days = [day for known in replaced for day in known.days(table)]
-        if not days:
-            return [], []
-        return rewrite_without(self.lake, table, {known.file_id for known in replaced}, min(days), max(days))
 
 
 def conclusions(batch: Batch, read: Read, displaced: Displaced, number: int) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from jobs.lake import Lake
 from jobs.progress import Stages
 from jobs.publish import newest_publication, newest_runs, next_number, publish
 from jobs.rebuild import JOB, Range, cut_days, rebuild
-from jobs.schemas import COVERAGE, PURCHASES, ROLLUPS, VIEWS
+from jobs.schemas import COVERAGE, CTR_DAY, PURCHASES, ROLLUPS, VIEWS
 from tests.jobs.lakes import (
     DAY,
     add,
@@ -101,6 +101,17 @@ def test_a_range_is_rebuilt_and_the_days_beside_it_stay(lake, spark):
 
 @pytest.mark.spark
 @pytest.mark.slow
+def test_counts_of_a_day_that_has_no_rows_are_taken_away(lake, spark):
+    day = DAY + timedelta(days=20)
+    count = {**view(day=day), "views": 1, "purchases": 0}
+    add(lake, CTR_DAY, [{name: count[name] for name in CTR_DAY.columns}])
+    publish(lake, 2, "defect", {})
+    assert "1 days of platforms" in run(lake, spark, day, day)
+    assert day not in {row[0] for row in follows(lake)["ctr_day"]}
+
+
+@pytest.mark.spark
+@pytest.mark.slow
 def test_what_a_stopped_rebuild_has_published_stays_and_a_plain_run_repeats_it(lake, spark, tmp_path, monkeypatch):
     whole = copy_lake(lake, tmp_path / "whole")
     run(whole, spark)
@@ -132,7 +143,7 @@ def test_a_job_that_waits_for_the_lake_gets_its_turn_after_the_batch(lake, spark
 @pytest.mark.slow
 def test_a_range_without_rows_is_told_and_publishes_nothing(spark, tmp_path):
     lake = Lake(str(tmp_path / "lake"))
-    assert run(lake, spark) == "nothing to rebuild: no views and no purchases in this range\n"
+    assert run(lake, spark) == "nothing to rebuild: no views, no purchases and no counts in this range\n"
     assert newest_publication(lake) is None
 
 
@@ -165,6 +176,6 @@ def test_the_estimate_of_a_dry_run_goes_by_the_newest_rebuild(lake, monkeypatch,
 
 def test_a_dry_run_without_rows_or_without_a_lake_says_so(lake, monkeypatch, capsys):
     assert command(lake, monkeypatch, "--from", "2016-03-01") == 0
-    assert capsys.readouterr().out == "nothing to rebuild: no views and no purchases in this range\n"
+    assert capsys.readouterr().out == "nothing to rebuild: no views, no purchases and no counts in this range\n"
     assert command(Lake(f"{lake.root}/none"), monkeypatch) == 1
     assert "no lake at" in capsys.readouterr().err
