@@ -12,12 +12,15 @@ from jobs.checksum import BEGINNING, beginning_checksum, content_checksum
 from jobs.discover import EventFile, Listing, open_file
 from jobs.errors import UnreadableFile
 from jobs.ledger import Ledger
+from jobs.paths import member_of
 
 Watch = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 """Shows work that has so many steps; what it gives is called after each of them (``jobs.progress.counting``)."""
 
 _Kind = tuple[str | None, int]
 """Platform and size: only files that agree in both can be copies."""
+
+_THREADS_OF_MEMBERS = 4
 
 _BEGINS = "begins "
 """Stands before a ``file_id`` where the checksum is that of the file's first bytes."""
@@ -119,14 +122,20 @@ def _compute(
     watch: Watch,
 ) -> None:
     """Adds what is not known yet under the names of the files; nothing for one that cannot be read."""
-    missing = {name: file for name, file in files.items() if name not in checksums}
+    # Each thread keeps the directory of the ZIP that it reads, so members of one stand together, and threads for them are few.
+    missing = {name: file for name, file in sorted(files.items(), key=_by_path) if name not in checksums}
     if not missing:
         return
-    with ThreadPoolExecutor() as pool, watch(text, len(missing)) as done:
+    members = any(member_of(file.path) is not None for file in missing.values())
+    with ThreadPoolExecutor(_THREADS_OF_MEMBERS if members else None) as pool, watch(text, len(missing)) as done:
         for name, value in zip(missing, pool.map(compute, missing.values()), strict=True):
             if value is not None:
                 checksums[name] = value
             done()
+
+
+def _by_path(named: tuple[str, EventFile]) -> str:
+    return named[1].path
 
 
 def _beginning(root: str, file: EventFile) -> str | None:
