@@ -78,7 +78,7 @@ def create_app(settings: Settings, heavy: str | None = None) -> FastAPI:
     app.add_middleware(transfer.Compress)
     app.add_middleware(transfer.Head)
     app.add_middleware(Access, settings=settings, tokens=tokens)
-    app.add_middleware(problems.UrlLimit, limit=settings.url_bytes)
+    app.add_middleware(problems.Addresses, limit=settings.url_bytes, docs=settings.docs)
     if settings.cors_origins:
         app.add_middleware(Cors, origins=settings.cors_origins, exposed=EXPOSED)
     app.state.metrics = Metrics()

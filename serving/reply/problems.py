@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 PROBLEM = "application/problem+json"
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
 REFUSED = "refused"
 """Where in a request's state the code of the problem stands that answered it."""
 
@@ -147,12 +149,17 @@ class RequestId:
                 await problem(ServiceError(), request_id)(scope, receive, send_with_id)
 
 
-class UrlLimit:
-    """Refuses long addresses before anything is read from them."""
+class Addresses:
+    """Refuses addresses that are long, or hold a control character, before anything is read from them.
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    Routes end in ``$``, which also matches before a line feed: ``/metrics%0A`` would be answered, and to ``Access`` it is another
+    address than ``/metrics``.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, docs: bool) -> None:
         self._app = app
         self._limit = limit
+        self._docs = docs
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -161,6 +168,9 @@ class UrlLimit:
             if size > self._limit:
                 refusal = problem(UrlTooLong(self._limit, size), scope["state"]["request_id"])
                 await refusal(scope, receive, send)
+                return
+            if _CONTROL.search(scope["path"]):
+                await problem(NotFound(self._docs), scope["state"]["request_id"])(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

@@ -42,6 +42,13 @@ def test_without_a_key_the_data_are_401_and_health_docs_and_page_are_open(start)
         assert client.get(path).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/metrics%0A", "/metrics%0a", "/metrics%00", "/%0A", "/v1/status%0A", "/%7F"])
+def test_an_address_with_a_control_character_is_404_with_a_key_and_without(start, keys, path):
+    client = start()
+    assert problem(client.get(path)).code == "not_found"
+    assert problem(client.get(path, headers=keys["metrics"])).code == "not_found"
+
+
 def test_a_key_opens_by_either_header_and_a_wrong_one_does_not(start, keys):
     client = start()
     assert client.get("/v1/ctr", params=CASE, headers=keys["all"]).status_code == 200
