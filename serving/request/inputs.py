@@ -24,6 +24,13 @@ _MOST_DIGITS = 15
 _MOST_FAULTS = 50
 """A client learns of so many faults at once; a body of a megabyte must not be answered with ten of them."""
 
+_MOST_VALUES = 25_000
+"""A body of so many values, those of lists of texts not counted, is read: of more, Python makes objects for up to 0.2 s, in which
+nothing else runs."""
+
+_NO_STRUCTURE = bytes(set(range(256)) - set(b'":,[]{}'))
+"""The bytes of a JSON text that tell nothing of how many values it has."""
+
 _MOST_MATCHES = 5
 """For so many unknown parameters the nearest that is known is looked for: that takes longer than all else about them."""
 
@@ -200,9 +207,14 @@ def body_values(body: bytes, faults: Faults) -> dict[str, list[object]]:
     """The values of each member of a JSON object, of whatever type; a name given twice has two, each text of a list once.
 
     Raises:
-        InvalidRequest: the body is no JSON object in UTF-8.
+        InvalidRequest: the body is no JSON object in UTF-8, or one of very many values, which are not read.
     """
     hint = 'write a JSON object, for example {"aggregation": 60, ...}'
+    count = _values_besides_texts(body) if len(body) > _MOST_VALUES else 0
+    if count > _MOST_VALUES:
+        detail = f"found {count} values besides the texts of lists; more than {_MOST_VALUES} are not read"
+        faults.add("body", "too_many_values", detail, hint)
+        raise InvalidRequest(faults.found)
     try:
         pairs = json.loads(body.decode("utf-8"), object_pairs_hook=_Pairs)
     except (ValueError, RecursionError):
@@ -217,8 +229,23 @@ def body_values(body: bytes, faults: Faults) -> dict[str, list[object]]:
     return {name: _each_once(given) if name in REPEATABLE else given for name, given in values.items()}
 
 
+def _values_besides_texts(body: bytes) -> int:
+    """How many values a JSON text has, those not counted that are texts of a list; found without making any of them.
+
+    After each value stands a comma or the end of what holds it. Of each text only one quotation mark is looked at.
+    """
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    marks = b'"'.join(body.split(b'"')[::2]).translate(None, _NO_STRUCTURE)
+    values = marks.count(b",") + marks.count(b"]") + marks.count(b"}")
+    texts = marks.count(b'",') + marks.count(b'"]') + marks.count(b'"}')
+    return values - texts + marks.count(b':"')
+
+
 def _each_once(given: list[object]) -> list[object]:
     """Each text once: a body holds 250,000 times the same, and each is looked at."""
+    if set(map(type, given)) == {str}:
+        return [*dict.fromkeys(given)]
     texts = dict.fromkeys(value for value in given if isinstance(value, str))
     return [*texts, *(value for value in given if not isinstance(value, str))]
 

@@ -258,6 +258,31 @@ def test_a_body_that_is_not_json_is_one_fault(text):
     assert faults(ctr_from_body, text) == [("body", "malformed_json")]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"product": [' + b"{}," * 100_000 + b"{}]}",
+        b'{"product": [' + b"0," * 100_000 + b"0]}",
+        b'{"x": [' + b"[]," * 100_000 + b"[]]}",
+        b'{"x": [' + b'{"": ""},' * 100_000 + b"[]]}",
+        b'{"x": [' + b'["", "\\""],' * 100_000 + b"[]]}",
+        b"{" + b'"x": "\\\\",' * 100_000 + b'"x": ""}',
+        b"{" + b'"x":0,' * 100_000 + b'"x":0}',
+        b'{"x": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+        b'{"x": [' + b"{}," * 100_000 + b'"' + b'"",' * 100_000,
+    ],
+    ids=lambda text: text[:20].decode(),
+)
+def test_a_body_of_very_many_values_is_one_fault_and_none_of_them_is_made(text, monkeypatch):
+    monkeypatch.setattr(inputs.json, "loads", lambda *_, **__: pytest.fail("the body was read"))
+    assert faults(ctr_from_body, text) == [("body", "too_many_values")]
+
+
+def test_texts_of_lists_are_not_counted_as_values_whatever_they_hold():
+    names = sorted(f"{number}{end}" for number in range(10_000) for end in (',,,"', "\\", '":"]}', '\\"', " [{,"))
+    assert ctr_from_body(body(product=names)).products == tuple(names)
+
+
 @pytest.mark.parametrize("text", [b"[]", b"1", b"null", b'"x"', b'[{"startTimestamp": 1}]'])
 def test_a_body_that_is_not_an_object_is_one_fault(text):
     assert faults(ctr_from_body, text) == [("body", "wrong_type")]
