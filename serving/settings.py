@@ -130,7 +130,7 @@ class Settings(BaseSettings):
         (), description="origins whose pages may read answers, such as https://shop.example; none: only the own page"
     )
     poll_seconds: float = Field(1.0, gt=0, description="seconds between two looks for a new publication")
-    body_bytes: Bytes = Field(1 << 20, description="longest body of a POST")
+    body_bytes: Bytes = Field(512 << 10, description="longest body of a POST")
     header_bytes: Bytes = Field(64 << 10, description="longest request line and headers together")
     stream_rows: int = Field(
         20_000, ge=1, description="answers of more rows are streamed, that many at a time, without Content-Length"
