@@ -77,6 +77,7 @@ def create_app(settings: Settings, heavy: str | None = None) -> FastAPI:
     app.state.settings, app.state.tokens, app.state.heavy = settings, tokens, Heavy(heavy)
     app.add_middleware(transfer.Compress)
     app.add_middleware(transfer.Head)
+    app.add_middleware(transfer.Slices, seconds=settings.stream_seconds)
     app.add_middleware(Access, settings=settings, tokens=tokens)
     app.add_middleware(problems.Addresses, limit=settings.url_bytes, docs=settings.docs)
     if settings.cors_origins:

@@ -158,7 +158,9 @@ class Settings(BaseSettings):
     streams: int = Field(
         16, ge=1, description="streamed answers that are read at once; others wait up to `queue_seconds` for room"
     )
-    stream_seconds: float = Field(600.0, gt=0, description="longest time of a streamed answer; then it is cut")
+    stream_seconds: float = Field(
+        600.0, gt=0, description="longest time until a client has taken a long answer; then it is cut"
+    )
     stall_seconds: float = Field(30.0, gt=0, description="a client that takes nothing of its answer so long is cut off")
     request_seconds: float = Field(10.0, gt=0, description="longest time for a request's head, and for its body")
     stop_seconds: int = Field(30, ge=1, description="time that running answers get to finish when the service stops")

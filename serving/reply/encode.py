@@ -199,33 +199,35 @@ class Stream(Response):
             if not started:
                 started = True
                 head = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
-                await self._in_time(send(head))
-            await self._in_time(send(_body(chunk, more=True)))
+                await in_time(send(head), self._deadline)
+            await in_time(send(body_message(chunk, more=True)), self._deadline)
             if monotonic() > self._deadline:
                 raise _too_long()
-        await self._in_time(send(_body(b"", more=False)))
+        await in_time(send(body_message(b"", more=False)), self._deadline)
 
-    async def _in_time(self, sending: Awaitable[None]) -> None:
-        """Send a message, which waits until the client has taken the one before, as long as the answer may last.
 
-        Raises:
-            TimeoutError: the client has not taken it by then.
-        """
-        task = asyncio.ensure_future(sending)
-        try:
-            await asyncio.wait({task}, timeout=max(self._deadline - monotonic(), 0))
-            if not task.done():
-                raise _too_long()
-            await task
-        finally:
-            task.cancel()
+async def in_time(sending: Awaitable[None], deadline: float) -> None:
+    """Send a message, which waits until the client has taken the one before, until the answer may last no longer.
+
+    Raises:
+        TimeoutError: the client has not taken it by then.
+    """
+    task = asyncio.ensure_future(sending)
+    try:
+        await asyncio.wait({task}, timeout=max(deadline - monotonic(), 0))
+        if not task.done():
+            raise _too_long()
+        await task
+    finally:
+        task.cancel()
 
 
 def _too_long() -> TimeoutError:
     return TimeoutError("it took longer than the setting stream_seconds allows")
 
 
-def _body(chunk: bytes, more: bool) -> Message:
+def body_message(chunk: bytes, more: bool) -> Message:
+    """The message that sends a piece of a body."""
     return {"type": "http.response.body", "body": chunk, "more_body": more}
 
 

@@ -1,4 +1,4 @@
-"""What happens to every answer on its way out: it is compressed as the client likes, and HEAD gets its headers alone."""
+"""What happens to every answer on its way out: compressed as the client likes, in slices; HEAD gets its headers alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import zlib
 from concurrent.futures import Executor
+from time import monotonic
 from typing import Protocol
 
 import zstandard
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import NotAcceptable
 from serving.load.threads import HEAVY, run_in, yielding
+from serving.reply.encode import body_message, in_time
 from serving.reply.problems import problem
 from serving.request.formats import weights
 
@@ -26,6 +28,9 @@ _WORTH_IT = 1000
 
 _LONG = 64 << 10
 """Bytes above which compressing is left to a thread, so that other requests do not wait."""
+
+_SLICE_BYTES = 128 << 10
+"""Most bytes that are sent at once. The server holds them for a client that is slow to take them."""
 
 _COMPRESSED = ("image/", "font/", "application/vnd.apache.parquet")
 _GZIP_LEVEL = 4
@@ -78,6 +83,39 @@ class Head:
                 await send({"type": "http.response.body", "body": b""})
 
         await self._app({**scope, "method": "GET"}, receive_until_answered, send_without_body)
+
+
+class Slices:
+    """Sends long bodies in slices, each when the client has taken most of the one before, and all in so many seconds.
+
+    At once the whole body would be copied for each client that is slow to take it, though many share one from the cache.
+    """
+
+    def __init__(self, app: ASGIApp, seconds: float) -> None:
+        self._app = app
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request.
+
+        Raises:
+            TimeoutError: the client has not taken a body in time.
+        """
+
+        async def send_sliced(message: Message) -> None:
+            if len(message.get("body", b"")) > _SLICE_BYTES:
+                await in_time(_send_slices(message, send), monotonic() + self._seconds)
+            else:
+                await send(message)
+
+        await self._app(scope, receive, send_sliced)
+
+
+async def _send_slices(message: Message, send: Send) -> None:
+    body, more = message["body"], message.get("more_body", False)
+    for start in range(0, len(body), _SLICE_BYTES):
+        end = start + _SLICE_BYTES
+        await send(body_message(body[start:end], more or end < len(body)))
 
 
 class Compress:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import gzip
+import re
 import zlib
 
 import httpx
@@ -8,9 +10,10 @@ import pytest
 import zstandard
 
 from serving.errors import NotAcceptable
-from serving.reply.transfer import choose_coding
+from serving.reply.transfer import Slices, choose_coding
 from tests.serving.conftest import eventually
 from tests.serving.lake import view
+from tests.serving.load.test_connections import connect, rest
 from tests.serving.reply.test_answers import CASE
 
 DAY = {"startTimestamp": "2016-01-01 00:00:00", "endTimestamp": "2016-01-02 00:00:00", "aggregation": "1440"}
@@ -64,6 +67,36 @@ def decoded(data: bytes, coding: str) -> bytes:
     if coding == "zstd":
         return zstandard.ZstdDecompressor().decompressobj().decompress(data)
     return gzip.decompress(data) if coding == "gzip" else data
+
+
+@pytest.mark.parametrize("more", [True, False])
+def test_a_long_body_is_sent_in_slices_each_when_the_one_before_is_taken(more):
+    sent = []
+
+    async def send(message):
+        await asyncio.sleep(0)
+        sent.append(message)
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.body", "body": bytes(range(250)) * 4000, "more_body": more})
+
+    asyncio.run(Slices(app, 10)({}, None, send))
+    assert b"".join(message["body"] for message in sent) == bytes(range(250)) * 4000
+    assert max(len(message["body"]) for message in sent) <= 128 << 10
+    assert [message["more_body"] for message in sent] == [True] * 7 + [more]
+
+
+def test_a_whole_answer_that_is_not_taken_in_time_is_cut(lake, serve, caplog):
+    lake.publish([view("2016-01-03 14:00:00", f"p{number:05}" * 40) for number in range(60_000)])
+    client = serve(lake, stream_rows=100_000, stream_seconds=1)
+    eventually(lambda: client.get("/health/ready").status_code == 200)
+    with connect(client) as slow:
+        slow.sendall(f"GET /v1/ctr?{httpx.QueryParams(CASE)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        head = slow.recv(2048)
+        eventually(lambda: slow.recv(2048) and "stream_seconds" in caplog.text)
+        length = int(re.search(rb"content-length: (\d+)", head)[1])
+        assert len(rest(slow)) < length, "a client sees that it lacks the end"
+    assert len(client.get("/v1/ctr", params=CASE, headers={"Accept-Encoding": "identity"}).content) == length
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
