@@ -164,7 +164,9 @@ class Settings(BaseSettings):
     stall_seconds: float = Field(30.0, gt=0, description="a client that takes nothing of its answer so long is cut off")
     request_seconds: float = Field(10.0, gt=0, description="longest time for a request's head, and for its body")
     stop_seconds: int = Field(30, ge=1, description="time that running answers get to finish when the service stops")
-    connections: int = Field(1000, ge=1, description="connections at once; beyond, the longest silent one is closed")
+    connections: int = Field(
+        1000, ge=1, description="connections at once; beyond, the one that waits longest for its client is closed"
+    )
     query_spill: Bytes = Field(
         10 << 30, description="temporary space on disk of all queries together, and as much for building the local copy"
     )

@@ -81,13 +81,14 @@ class BoundedProtocol(H11Protocol):
     conn: BoundedConnection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection; when there are too many, the one that has been silent longest makes room."""
+        """Take a connection; when there are too many, the one that has waited longest for its client makes room."""
         super().connection_made(transport)
         self.conn = BoundedConnection(self.config.h11_max_incomplete_event_size or DEFAULT_MAX_INCOMPLETE_EVENT_SIZE)
         self._limits: ConnectionLimits = self.app_state[STATE]
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
-        self.idle_since = monotonic()
+        self.waiting_since = monotonic()
+        """When its client's turn came last, to send a request or to take more of an answer."""
         self._expect_head()
         _tell(len(self.connections))
         if len(self.connections) > self._limits.connections:
@@ -111,13 +112,14 @@ class BoundedProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         """Wait for the next request of the connection."""
-        self.idle_since = monotonic()
+        self.waiting_since = monotonic()
         self._reset_if_cut(False)
         super().on_response_complete()
 
     def pause_writing(self) -> None:
         """The client does not take what was sent to it: it has some time to do so."""
         super().pause_writing()
+        self.waiting_since = monotonic()
         self._watch_for_stall()
 
     def resume_writing(self) -> None:
@@ -134,6 +136,11 @@ class BoundedProtocol(H11Protocol):
     def idle(self) -> bool:
         """Whether no request is being answered."""
         return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it is the client's turn: to begin a request, to send the rest of its body, or to take more of the answer."""
+        return self.idle or self.conn.their_state is h11.SEND_BODY or self.flow.write_paused
 
     def _expect_head(self) -> None:
         self._head_timer = self.loop.call_later(self._limits.request_seconds, self._head_due)
@@ -194,8 +201,8 @@ class BoundedProtocol(H11Protocol):
             self._stall_timer = None
 
     def _make_room(self) -> None:
-        silent = [other for other in self.connections if isinstance(other, BoundedProtocol) and other.idle]
-        oldest = min(silent, key=lambda other: other.idle_since)
+        waiting = [other for other in self.connections if isinstance(other, BoundedProtocol) and other.waiting]
+        oldest = min(waiting, key=lambda other: other.waiting_since)
         self.logger.warning("more than %d connections (setting connections): one was closed", self._limits.connections)
         oldest._abort()
 

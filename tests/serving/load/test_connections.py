@@ -138,6 +138,38 @@ def test_the_longest_silent_connection_makes_room_for_another(lake, serve):
         one.close()
 
 
+def test_a_request_whose_body_does_not_come_makes_room_for_another(lake, serve):
+    client = serve(lake, connections=3)
+    unfinished = []
+    for _ in range(3):
+        unfinished.append(connect(client))
+        unfinished[-1].sendall(b"POST /v1/ctr HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{")
+        time.sleep(0.05)
+    with connect(client) as late:
+        assert ask(late).startswith(b"HTTP/1.1 200")
+    assert rest(unfinished[0]) == b""
+    for one in unfinished[1:]:
+        one.sendall(b"}")
+        assert one.recv(65536).startswith(b"HTTP/1.1 422")
+    for one in unfinished:
+        one.close()
+
+
+def test_a_client_that_does_not_take_its_answer_makes_room_for_another(lake, serve):
+    lake.publish([view("2016-01-03 14:00:00", f"p{number:05}" * 40) for number in range(60_000)])
+    client = serve(lake, connections=2, stream_rows=100_000)
+    with connect(client) as slow, connect(client) as silent:
+        slow.sendall(OLD)
+        assert slow.recv(4096).startswith(b"HTTP/1.1 200")
+        time.sleep(0.1)
+        assert ask(silent).startswith(b"HTTP/1.1 200")
+        with connect(client) as late:
+            assert ask(late).startswith(b"HTTP/1.1 200")
+        with pytest.raises(ConnectionResetError):
+            read(slow)
+        assert ask(silent).startswith(b"HTTP/1.1 200")
+
+
 def test_others_are_served_beside_many_silent_and_slow_connections(lake, serve):
     lake.publish([view("2016-01-03 14:00:00")])
     client = serve(lake, connections=50)
