@@ -14,8 +14,10 @@ import logging
 import os
 import re
 import secrets
+import stat
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -86,15 +88,24 @@ def read_keys(path: Path) -> tuple[Key, ...]:
 
 
 def write_keys(path: Path, keys: tuple[Key, ...]) -> None:
-    """Replace the file in whole; only its owner can read it."""
+    """Replace the file in whole: a new one can be read by its owner only, an old one keeps mode, group and owner where it may."""
     text = json.dumps([asdict(key) for key in keys], default=str, indent=1)
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
+        if path.exists():
+            _keep_access(out.fileno(), path.stat())
         out.write(text + "\n")
         out.flush()
         os.fsync(out.fileno())
     new.replace(path)
+
+
+def _keep_access(new: int, old: os.stat_result) -> None:
+    with suppress(PermissionError):
+        os.fchown(new, -1, old.st_gid)
+        os.fchown(new, old.st_uid, -1)
+    os.fchmod(new, stat.S_IMODE(old.st_mode))
 
 
 class KeyFile:
@@ -102,33 +113,43 @@ class KeyFile:
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
-        self._mark: tuple[int, int, int] | None = None
+        self._mark: tuple[int, ...] | None = None
+        """Of the file as it was read last: while it cannot be read, it is tried again and again."""
         self._keys: dict[str, Key] = {}
+        self._problem: str | None = None
         self._load()
 
     def find(self, secret: str) -> Key | None:
         """The key that this is, if it is one and has not expired."""
-        if self._stamp() != self._mark:
-            try:
-                self._load()
-            except SettingsError as error:
-                logger.error("%s; the keys read before stay in force", error)
+        if self._stamp() != self._mark or self._problem is not None:
+            self._follow()
         digest = hashlib.sha256(secret.encode()).hexdigest()
         key = self._keys.get(secret[:_ID_LENGTH])
         if key is None or not hmac.compare_digest(key.sha256, digest) or not key.valid_on(today()):
             return None
         return key
 
-    def _load(self) -> None:
-        self._mark = self._stamp()
-        self._keys = {key.id: key for key in read_keys(self._path)}
+    def _follow(self) -> None:
+        """Read the file again. What is wrong with it is logged once."""
+        before, self._problem = self._problem, None
+        try:
+            self._load()
+        except SettingsError as error:
+            self._problem = str(error)
+            if self._problem != before:
+                logger.error("%s; the keys read before stay in force", error)
 
-    def _stamp(self) -> tuple[int, int, int] | None:
+    def _load(self) -> None:
+        mark = self._stamp()
+        self._keys = {key.id: key for key in read_keys(self._path)}
+        self._mark = mark
+
+    def _stamp(self) -> tuple[int, ...] | None:
         try:
             status = self._path.stat()
         except OSError:
             return None
-        return status.st_ino, status.st_mtime_ns, status.st_size
+        return status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size
 
 
 def make_key(client: str, scopes: tuple[str, ...], platforms: tuple[str, ...], expires: date | None) -> tuple[str, Key]:
@@ -139,7 +160,7 @@ def make_key(client: str, scopes: tuple[str, ...], platforms: tuple[str, ...], e
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Keep the file of keys. Exit code 2: wrong usage or a wrong setting."""
+    """Keep the file of keys. Exit code 2: wrong usage, a wrong setting, or a file that cannot be used."""
     options = _parser().parse_args(arguments)
     try:
         path = Path(options.file or load_settings().api_keys_file or "")
@@ -148,6 +169,9 @@ def main(arguments: list[str] | None = None) -> int:
         told = _locked(path, lambda: _COMMANDS[options.command](path, options))
     except SettingsError as error:
         print(f"serving.keys: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"serving.keys: cannot use {error.filename or 'the file of keys'}: {error.strerror}", file=sys.stderr)
         return 2
     print(told)
     return 0

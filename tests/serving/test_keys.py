@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from datetime import timedelta
 from pathlib import Path
@@ -69,6 +70,57 @@ def test_a_file_that_becomes_unreadable_leaves_the_last_keys_in_force(file, caps
     file.write_text("{")
     assert keys.find(secret) is not None
     assert "the keys read before stay in force" in caplog.text
+
+
+def test_a_file_that_could_not_be_read_for_a_moment_is_tried_again_and_its_fault_told_once(
+    file, capsys, caplog, monkeypatch
+):
+    first, second = new(file, capsys, "shop"), new(file, capsys, "shop")
+    keys = KeyFile(str(file))
+    assert main(["--file", str(file), "revoke", first[:12]]) == 0
+    with monkeypatch.context() as unreadable:
+        unreadable.setattr(
+            Path, "read_bytes", lambda _: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
+        )
+        assert keys.find(first) is not None
+        assert keys.find(first) is not None
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert keys.find(first) is None
+    assert keys.find(second) is not None
+
+
+def test_a_file_that_was_changed_in_place_and_looks_as_old_and_as_long_is_read_again(file, capsys):
+    secret = new(file, capsys, "shop")
+    keys = KeyFile(str(file))
+    before = file.stat()
+    with file.open("r+") as text:
+        text.write(file.read_text().replace(secret[:12], "ctr_00000000"))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert keys.find(secret) is None
+
+
+def test_a_changed_file_keeps_its_mode_and_its_owner(file, capsys, monkeypatch):
+    new(file, capsys, "shop")
+    file.chmod(0o640)
+    if os.getuid() == 0:
+        os.chown(file, 1234, 4321)
+    before = file.stat()
+    new(file, capsys, "shop")
+    after = file.stat()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    refused = PermissionError(1, "Operation not permitted")
+    monkeypatch.setattr(os, "fchown", lambda *_: (_ for _ in ()).throw(refused))
+    new(file, capsys, "shop")
+    assert file.stat().st_mode == before.st_mode
+    assert len(read_keys(file)) == 3
+
+
+@pytest.mark.parametrize("command", [["list"], ["new", "shop"], ["revoke", "ctr_nothing"]])
+def test_a_folder_that_there_is_not_is_told_in_one_line(tmp_path, capsys, command):
+    assert main(["--file", str(tmp_path / "no" / "keys.json"), *command]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert told.endswith("No such file or directory\n")
 
 
 @pytest.mark.parametrize(
