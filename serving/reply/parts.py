@@ -42,7 +42,8 @@ def begins_of_parts(lease: Lease, request: CtrRequest, plan: Plan, budget: Budge
     found = lease.cursor.execute(query.sql, query.values).fetchall()
     for _, _, first_beyond in found:
         if first_beyond is not None:
-            raise too_many_rows(request, budget.rows, found[-1][1], first_beyond, lease.snapshot.sizes)
+            rows, snapshot = found[-1][1], lease.snapshot
+            raise too_many_rows(request, budget.rows, rows, first_beyond, lease.filter_products, snapshot.sizes)
     return [begin for begin, _, _ in found]
 
 

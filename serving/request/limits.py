@@ -117,7 +117,7 @@ def _touched(buckets: Buckets, grain: int) -> int:
 
 
 def too_many_rows(
-    request: CtrRequest, limit: int, rows: int, first_beyond: int, sizes: Sizes = NO_SIZES
+    request: CtrRequest, limit: int, rows: int, first_beyond: int, filter_products: int, sizes: Sizes = NO_SIZES
 ) -> InvalidRequest:
     """The refusal of an answer of ``rows`` rows, of which those of the bucket at ``first_beyond`` pass the limit."""
     if first_beyond > request.start:
@@ -129,7 +129,7 @@ def too_many_rows(
         hint = "one bucket alone has more: name a platform or products"
         most = limit // (_count(request) * len(request.platforms or PLATFORMS))
         if most > 0:
-            hint += f"; up to {most} products pass"
+            hint += f"; up to {min(most, filter_products)} products pass"
     detail = f"the answer has {rows} rows; the limit is {limit} (setting {_row_setting(request)})"
     if request.format == JSON:
         hint += "; format=ndjson, csv, arrow and parquet have a limit of their own (setting download_rows)"

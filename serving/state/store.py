@@ -54,6 +54,7 @@ class Lease:
         self._opened: Opened | None = opened
         self._cursor: duckdb.DuckDBPyConnection | None = None
         self.snapshot = opened.snapshot
+        self.filter_products = store.filter_products
 
     @property
     def cursor(self) -> duckdb.DuckDBPyConnection:
@@ -98,6 +99,8 @@ class Store:
         self.quick_cursor = self._databases.quick_cursor
         self.memory, self.spill = self._databases.memory, settings.query_spill
         """Bytes that statements of any size may take together, in memory and on disk."""
+        self.filter_products = settings.filter_products
+        """Most products that a request may name."""
         self._polling = threading.Lock()
         self.history: list[Publication] = []
         """Every publication of the lake, newest first, as of the last change."""

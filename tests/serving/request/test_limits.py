@@ -218,7 +218,7 @@ def test_buckets_are_never_made_of_more_than_the_longest_range(monkeypatch):
 @patient
 @given(CELLS, REQUESTS, st.integers(1, 60))
 def test_the_aggregation_beside_the_end_that_would_pass_does_so_too(cells, wanted, rows):
-    (fault,) = too_many_rows(wanted, rows, rows + 1, wanted.end - 1, sizes_of(cells)).errors
+    (fault,) = too_many_rows(wanted, rows, rows + 1, wanted.end - 1, 1000, sizes_of(cells)).errors
     _, found, step = fault.hint.partition(";")[0].partition(" by aggregation=")
     if found:
         assert rows_of(CtrRequest(**{**vars(wanted), "aggregation": int(step)}), cells) <= rows
@@ -322,6 +322,9 @@ def test_one_bucket_with_too_many_rows_is_told_to_be_filtered(lake, serve):
     hour = {**HOURLY, "endTimestamp": "2016-01-01 01:00:00"}
     hint = problem(serve(lake, json_rows=2).get("/v1/ctr", params={**hour, "platform": "iOS"})).errors[0].hint
     assert hint.startswith("one bucket alone has more: name a platform or products; up to 2 products pass; format")
+    client = serve(lake, json_rows=2, filter_products=1)
+    hint = problem(client.get("/v1/ctr", params={**hour, "platform": "iOS"})).errors[0].hint
+    assert "; up to 1 products pass; " in hint, "more are refused"
 
 
 def test_limits_hold_for_a_body_too(client):
