@@ -19,7 +19,7 @@ _TIME = re.compile(
     r"(?P<offset>\s?(?:[Zz]|[+-]\d{2}:?\d{2}|[+-]\d{2}))?",
     re.ASCII,
 )
-_LOST_PLUS = re.compile(r"(.*\d{2}:\d{2}) (\d{2}:\d{2})", re.ASCII)
+_LOST_PLUS = re.compile(r"(.*\d{2}:\d{2}) (\d{2}(?::?\d{2})?)", re.ASCII)
 _EPOCH = datetime(1970, 1, 1)
 
 
