@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import multiprocessing
 import os
 import signal
@@ -29,6 +30,8 @@ from serving.reply import problems, transfer
 from serving.routes import PATHS, router
 from serving.settings import Settings, load_settings
 from serving.state.store import Store
+
+logger = logging.getLogger(__name__)
 
 _START_SECONDS = 5.0
 """How long the start waits for the first publication. Meanwhile and after that ``/health/ready`` says ``loading``."""
@@ -118,8 +121,12 @@ def _end_with_the_service() -> None:
 
 
 async def _follow(store: Store, seconds: float, metrics: Metrics) -> None:
+    """Look at the lake again and again, whatever comes of one look."""
     while True:
         await asyncio.sleep(seconds)
-        await asyncio.to_thread(store.poll)
-        if store.builder is not None:
-            metrics.built(store.builder.seconds)
+        try:
+            await asyncio.to_thread(store.poll)
+            if store.builder is not None:
+                metrics.built(store.builder.seconds)
+        except Exception:
+            logger.exception("a look at the lake failed; the next one follows")

@@ -117,9 +117,13 @@ def main(arguments: list[str]) -> int:
 
 
 def _follow(store: Store, seconds: float) -> None:
+    """Look at the lake again and again, whatever comes of one look."""
     while True:
         time.sleep(seconds)
-        store.poll()
+        try:
+            store.poll()
+        except Exception:
+            logger.exception("a look at the lake failed; the next one follows")
 
 
 def _accept(listener: socket.socket, store: Store, watchdog: Watchdog) -> None:

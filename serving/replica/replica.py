@@ -43,6 +43,8 @@ class Replica:
         self._suspects: set[str] = set()
         """Names of segments that failed while they were read: not attached again before their file was read whole."""
         self._lock = threading.Lock()
+        self.stopped: Exception | None = None
+        """What ended the last ``attach`` before its end."""
         self.discarded = 0
         """How many files turned out broken in this process."""
 
@@ -69,13 +71,20 @@ class Replica:
         return max(times, default=None)
 
     def attach(self, cursors: Cursors, segments: Iterable[Segment]) -> frozenset[Segment]:
-        """Attach the segments that have a file; each has to be given back by ``release``. A broken file is deleted."""
+        """Attach the segments that have a file; each has to be given back by ``release``. A broken file is deleted.
+
+        Where the folder cannot be looked at it goes no further: ``stopped`` says why, and the next call tries again.
+        """
         held = set()
         with self._lock:
-            for segment in segments:
-                if self._shared(segment) or self._opened(cursors, segment):
-                    self._users[segment.name] += 1
-                    held.add(segment)
+            self.stopped = None
+            try:
+                for segment in segments:
+                    if self._shared(segment) or self._opened(cursors, segment):
+                        self._users[segment.name] += 1
+                        held.add(segment)
+            except OSError as error:
+                self.stopped = error
         return frozenset(held)
 
     def numbers(self, names: Iterable[str]) -> dict[int, str] | None:

@@ -111,12 +111,12 @@ def answer_status(store: Store, platforms: tuple[str, ...]) -> Response:
 
 
 def answer_ready(store: Store) -> Response:
-    """Whether there is a publication to answer from, and whether it is the newest. Waits for nothing.
+    """Whether there is a publication to answer from, whether it is the newest, and how its replica is. Waits for nothing.
 
     Raises:
         NotReady: there is none; ``Loading`` and ``Broken`` are kinds of it.
     """
-    snapshot, problem = store.snapshot, store.problem
+    snapshot, problem = store.snapshot, store.problem or store.replica_problem
     if snapshot is None:
         raise store.unready()
     replica = store.replica_state(snapshot)

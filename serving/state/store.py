@@ -112,6 +112,8 @@ class Store:
         """Whether DuckDB is closed: whatever still runs fails."""
         self.problem: str | None = None
         """Why the newest publication is not the one that is served; ``None`` while it is."""
+        self.replica_problem: str | None = None
+        """Why the last look at the replica failed; Delta answers for what it lacks meanwhile."""
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -207,7 +209,10 @@ class Store:
         return opened
 
     def poll(self) -> None:
-        """Look for a new publication and serve it from now on. Never raises: what is wrong stands in ``problem``."""
+        """Look for a new publication and serve it from now on.
+
+        Never raises: what is wrong stands in ``problem`` and ``replica_problem``.
+        """
         self._catch_up()
         with self._polling:
             if self.closed:
@@ -298,6 +303,18 @@ class Store:
             return segments, self.replica.attach(cursors, self.replica.wanted(segments))
 
     def _look_for_segments(self) -> None:
+        """Bring the replica of the current publication up to date. Never raises, like ``poll``."""
+        try:
+            self._follow_segments()
+            failure = self.replica.stopped if self.replica is not None else None
+        except Exception as error:  # the disk is outside, like the lake
+            failure = error
+        problem = "The local copy cannot be looked at." if failure is not None else None
+        if problem != self.replica_problem and problem is not None:
+            logger.error("replica: it cannot be looked at, Delta answers meanwhile: %s", failure)
+        self.replica_problem = problem
+
+    def _follow_segments(self) -> None:
         """Attach segments of the current publication that were built since, and have those built that are missing."""
         opened = self.lending.current
         if self.replica is None or opened is None:

@@ -92,6 +92,16 @@ def test_workers_end_with_a_service_that_is_killed(process, lake):
         httpx.get(url + "/health/live")
 
 
+def test_a_look_that_fails_does_not_end_the_following_of_publications(lake, serve, monkeypatch, caplog):
+    lake.publish([view("2016-01-03 14:00:00")])
+    client = serve(lake)
+    monkeypatch.setattr(client.store, "poll", lambda: 1 // 0)
+    eventually(lambda: "a look at the lake failed; the next one follows" in caplog.text)
+    monkeypatch.undo()
+    lake.publish([view("2016-01-03 14:00:00")] * 2)
+    eventually(lambda: client.get("/health/ready").json()["dataVersion"] == 2)
+
+
 def test_connections_wait_in_a_long_queue_while_workers_that_take_one_at_a_time_are_held_up(process, lake):
     lake.publish([view("2016-01-03 14:00:00")])
     running, url, log = process("--workers", "2")

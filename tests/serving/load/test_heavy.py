@@ -40,6 +40,25 @@ RANGE = {"startTimestamp": "2016-01-03 13:55:00", "endTimestamp": "2016-01-04 13
 HEADERS = {"etag": '"x"', "content-type": "application/json", "server-timing": "query;dur=1"}
 
 
+class _Failing:
+    """A store whose first look at the lake fails, and whose second ends the following."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def poll(self) -> None:
+        self.looks += 1
+        raise OSError("gone stale") if self.looks == 1 else SystemExit
+
+
+def test_a_look_that_fails_does_not_end_the_following_of_publications(caplog):
+    store = _Failing()
+    with pytest.raises(SystemExit):
+        serving.load.heavy_process._follow(store, 0.01)
+    assert store.looks == 2
+    assert caplog.text.count("a look at the lake failed") == 1
+
+
 @pytest.fixture
 def watchdog():
     one = Watchdog()

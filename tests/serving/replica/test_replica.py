@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import json
+import os
 import random
+import threading
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +19,7 @@ from serving.replica.builder import Builder
 from serving.replica.replica import Replica
 from serving.replica.segments import product_id, segments_of
 from serving.reply.answers import answer_at_once, answer_ctr
+from serving.reply.catalog import answer_ready
 from serving.request.parameters import CtrRequest
 from serving.settings import Settings
 from serving.state.store import Store
@@ -216,6 +221,31 @@ def test_what_a_killed_builder_left_is_removed(lake, open_replica, tmp_path):
     half.write_bytes(b"half")
     lake.publish(VIEWS)
     eventually(lambda: whole(store) and not half.exists())
+
+
+def test_a_folder_that_cannot_be_looked_at_for_a_moment_is_told_and_ends_nothing(
+    lake, open_replica, monkeypatch, caplog
+):
+    lake.publish(VIEWS)
+    store = open_replica(lake)
+    exists, here = Path.exists, threading.current_thread()
+
+    def stale(path: Path) -> bool:
+        if path.suffix == ".duckdb" and threading.current_thread() is here:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", stale)
+    lake.publish([*VIEWS, view("2016-02-04 10:00:00", "a")])
+    store.poll()
+    store.poll()
+    told = json.loads(answer_ready(store).body)
+    assert (told["status"], told["dataVersion"]) == ("degraded", 2), "the new publication is served all the same"
+    assert told["problem"] == "The local copy cannot be looked at."
+    assert caplog.text.count(os.strerror(errno.ESTALE)) == 1
+    monkeypatch.undo()
+    eventually(lambda: whole(store))
+    assert json.loads(answer_ready(store).body)["status"] == "ready"
 
 
 def test_one_builder_on_a_host(lake, open_store, tmp_path):
