@@ -21,6 +21,7 @@ from serving.access.jwks import check_file
 from serving.errors import SettingsError
 from serving.keys import read_keys
 from serving.load.connections import BoundedProtocol
+from serving.load.handles import raise_limit
 from serving.load.heavy import SOCKET
 from serving.load.heavy_keeper import HeavyKeeper
 from serving.load.sharing import SHARES, Door, make_shares
@@ -56,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         "access_log": False,  # serving.access tells more, and not the query
         "log_config": log_config(),
     }
+    raise_limit()
     # When it has ended on a signal, uvicorn raises it once more: for what is to be cleaned up, by the block's end.
     signal.signal(signal.SIGTERM, _end)
     with ExitStack() as stack:

@@ -21,6 +21,7 @@ from serving.access.cors import Cors
 from serving.access.tokens import Tokens
 from serving.explorer import add_explorer
 from serving.load.connections import REFUSALS, STATE, connection_limits
+from serving.load.handles import raise_limit
 from serving.load.heavy import SOCKET, Heavy
 from serving.load.turns import TURNS, Turns
 from serving.load.workload import Workload
@@ -103,6 +104,7 @@ def worker_app() -> FastAPI:
         SettingsError: a setting is wrong.
     """
     threading.Thread(target=_end_with_the_service, name="end", daemon=True).start()
+    raise_limit()
     app = create_app(load_settings().of_worker(), os.environ.get(SOCKET))
     # What is there now stays, and requests leave next to nothing that only the collector finds: a few objects for each connection.
     # Looking through all of it for them again and again, as Python does by default, would hold up requests by up to 0.1 s.

@@ -7,6 +7,7 @@ is, with the service, however that ends. Each task comes over a connection of it
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import logging.config
 import pickle
@@ -19,6 +20,7 @@ import time
 from starlette.responses import Response
 
 from serving.errors import ServiceError
+from serving.load.handles import ADVICE, raise_limit
 from serving.load.heavy import LENGTH, Reply, Task, packed
 from serving.load.threads import come_last
 from serving.load.workload import Budget, Watchdog
@@ -32,6 +34,12 @@ logger = logging.getLogger(__name__)
 
 _WAITING = 128
 """Connections that may wait to be taken."""
+
+_FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""What the system says of a connection that it has no room for: it may have in a moment."""
+
+_FULL_SECONDS = 0.2
+"""How long after that one is taken again."""
 
 
 class Link:
@@ -102,6 +110,7 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, signal.SIG_IGN)
     logging.config.dictConfig(log_config())
     come_last()
+    raise_limit()
     settings = load_settings()
     store, watchdog = Store(settings.of_heavy_process(), worker=False), Watchdog()
     store.poll()
@@ -128,8 +137,19 @@ def _follow(store: Store, seconds: float) -> None:
 
 def _accept(listener: socket.socket, store: Store, watchdog: Watchdog) -> None:
     """A thread for each task; workers send no more at once than ``heavy_queries`` and ``streams`` allow."""
+    full = False
     while True:
-        connected, _ = listener.accept()
+        try:
+            connected, _ = listener.accept()
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            if not full:
+                logger.error("no heavy request can be taken now: %s; if file handles lack: %s", error, ADVICE)
+            full = True
+            time.sleep(_FULL_SECONDS)
+            continue
+        full = False
         threading.Thread(target=_serve, args=(Link(connected), store, watchdog), daemon=True).start()
 
 

@@ -193,11 +193,11 @@ class Ready(_Shape):
 
     status: Literal["ready", "degraded"] = Field(
         description="`degraded`: a newer publication is there and cannot be served; an older one is meanwhile; "
-        "or the local copy cannot be looked at; answers are right, but slower"
+        "or the local copy cannot be used as a whole; answers are right, but slower"
     )
     dataVersion: int = Field(description="number of the publication that answers come from")  # noqa: N815
     problem: str | None = Field(
-        description="why a newer one is not served, or the local copy not looked at; null while all is well"
+        description="why a newer one is not served, or the local copy not used as a whole; null while all is well"
     )
     replica: ReplicaShape | None = Field(description="null: the service keeps no local copy (setting replica)")
 

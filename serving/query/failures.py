@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import duckdb
 import pyarrow as pa
 
@@ -9,6 +12,9 @@ from serving.errors import LakeUnreadable, OutOfMemory
 
 FAILURES = (duckdb.Error, pa.ArrowException, OSError)
 """What a failing read raises: DuckDB its own errors, until its rows come through Arrow, which knows others."""
+
+_NO_ROOM = tuple(os.strerror(number) for number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM))
+"""What the system says, and DuckDB after it, where there is no file handle left, or no memory."""
 
 
 def is_unreadable(error: BaseException) -> bool:
@@ -20,6 +26,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether the query needed more memory and disk than it may have."""
     through_arrow = isinstance(error, FAILURES) and "Out of Memory Error" in str(error)
     return isinstance(error, duckdb.OutOfMemoryException) or through_arrow
+
+
+def is_out_of_room(error: BaseException) -> bool:
+    """Whether there was no file handle left, or no memory: that says nothing of the file that was read."""
+    return is_out_of_memory(error) or any(text in str(error) for text in _NO_ROOM)
 
 
 def tell(error: BaseException, memory: int, spill: int) -> None:

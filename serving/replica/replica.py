@@ -7,6 +7,7 @@ whose file is not there yet is answered from Delta, and a new publication goes o
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import logging
 import threading
@@ -16,7 +17,9 @@ from pathlib import Path
 
 import duckdb
 
+from serving.load import handles
 from serving.query import segment_queries
+from serving.query.failures import is_out_of_room
 from serving.replica.segments import Segment, product_id
 from serving.settings import Settings
 
@@ -36,6 +39,7 @@ class Replica:
 
     def __init__(self, settings: Settings) -> None:
         self._minute_days = settings.replica_minute_days
+        self._connections = settings.connections
         self.folder = replica_folder(settings)
         self._users: Counter[str] = Counter()
         self._names: dict[int, str | None] = {}
@@ -73,7 +77,8 @@ class Replica:
     def attach(self, cursors: Cursors, segments: Iterable[Segment]) -> frozenset[Segment]:
         """Attach the segments that have a file; each has to be given back by ``release``. A broken file is deleted.
 
-        Where the folder cannot be looked at it goes no further: ``stopped`` says why, and the next call tries again.
+        Where the folder cannot be looked at, or file handles or memory lack, it goes no further: ``stopped`` says why, and
+        the next call tries again.
         """
         held = set()
         with self._lock:
@@ -83,7 +88,7 @@ class Replica:
                     if self._shared(segment) or self._opened(cursors, segment):
                         self._users[segment.name] += 1
                         held.add(segment)
-            except OSError as error:
+            except (OSError, duckdb.Error) as error:
                 self.stopped = error
         return frozenset(held)
 
@@ -134,6 +139,7 @@ class Replica:
     def _opened(self, cursors: Cursors, segment: Segment) -> bool:
         if self._users[segment.name] or not self.path(segment).exists():
             return False  # a suspect that an older publication still holds stays out until it is given back
+        self._check_handles(len(cursors))
         cursor = cursors[0]
         try:
             for one in cursors:
@@ -142,6 +148,9 @@ class Replica:
             if segment.name in self._suspects:
                 cursor.execute(segment_queries.read_segment(segment.name)).fetchall()
         except duckdb.Error as error:
+            if is_out_of_room(error):
+                _detach(cursors, segment)
+                raise
             found, reason = [], error
         else:
             reason = duckdb.Error(f"it holds {found}")
@@ -156,6 +165,12 @@ class Replica:
         if self.path(segment).exists():
             self.discard(segment, reason)
         return False
+
+    def _check_handles(self, databases: int) -> None:
+        """Raises ``OSError`` where one segment more would leave too few file handles for connections and the lake."""
+        taken, most = len(self._users) * databases, handles.for_replica(self._connections)
+        if taken + databases > most:
+            raise OSError(errno.EMFILE, f"{taken} file handles of {handles.limit():.0f} are taken: {handles.ADVICE}")
 
 
 def _detach(cursors: Cursors, segment: Segment) -> None:

@@ -85,6 +85,9 @@ class Databases:
         """A new cursor for statements of any size, for the one thread that asks."""
         return self._all[0].cursor()
 
+    def __len__(self) -> int:
+        return len(self._all)
+
     @contextmanager
     def cursors(self) -> Iterator[list[duckdb.DuckDBPyConnection]]:
         """A new cursor of each database, the one for statements of any size first: both read the same files."""

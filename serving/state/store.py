@@ -13,6 +13,7 @@ from typing_extensions import Self
 
 from serving.contract import TABLES
 from serving.errors import Broken, Loading, NotReady, PublicationError, PublicationGone, PublicationUnknown
+from serving.load.handles import shortage
 from serving.query.catalog_queries import coverage
 from serving.replica.builder import Builder
 from serving.replica.replica import Replica
@@ -88,6 +89,7 @@ class Store:
         self.lake = settings.lake
         self.lending = Lending(settings.older_publications, self._close)
         """The publications that are open."""
+        self._connections = settings.connections if worker else 0
         self._opening = threading.Lock()
         self.cache = AnswerCache(settings.cache_bytes)
         """Finished answers by their entity tag."""
@@ -113,7 +115,7 @@ class Store:
         self.problem: str | None = None
         """Why the newest publication is not the one that is served; ``None`` while it is."""
         self.replica_problem: str | None = None
-        """Why the last look at the replica failed; Delta answers for what it lacks meanwhile."""
+        """Why not all of the replica that is there is used; Delta answers for the rest meanwhile."""
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -217,6 +219,8 @@ class Store:
         with self._polling:
             if self.closed:
                 return
+            if not self.looked:
+                self._check_handles()
             self.looked = True
             self._look_for_segments()
 
@@ -309,10 +313,18 @@ class Store:
             failure = self.replica.stopped if self.replica is not None else None
         except Exception as error:  # the disk is outside, like the lake
             failure = error
-        problem = "The local copy cannot be looked at." if failure is not None else None
+        problem = "The local copy cannot be used as a whole." if failure is not None else None
         if problem != self.replica_problem and problem is not None:
-            logger.error("replica: it cannot be looked at, Delta answers meanwhile: %s", failure)
+            logger.error("replica: it cannot be used as a whole, Delta answers for the rest: %s", failure)
         self.replica_problem = problem
+
+    def _check_handles(self) -> None:
+        """Say at the start where this process may have too few file handles."""
+        snapshot = self.snapshot
+        segments = self.replica.wanted(snapshot.segments) if self.replica is not None and snapshot is not None else ()
+        short = shortage(self._connections, len(segments) * len(self._databases))
+        if short is not None:
+            logger.warning("%s", short)
 
     def _follow_segments(self) -> None:
         """Attach segments of the current publication that were built since, and have those built that are missing."""

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -54,6 +55,18 @@ def test_the_process_serves_a_lake_that_appears_after_its_start_and_ends_on_sigt
     running.send_signal(signal.SIGTERM)
     assert running.wait(20) in (0, -signal.SIGTERM)
     assert "Traceback" not in log.read_text()
+
+
+def test_the_service_takes_all_file_handles_and_says_at_the_start_if_they_are_too_few(process, lake):
+    lake.publish([view("2016-01-03 14:00:00")])
+    _, _, log = process("--workers", "2", CTR_CONNECTIONS="100000000")
+    eventually(lambda: len(re.findall(r"Application startup complete", log.read_text())) == 2, 60)
+    workers = {int(pid) for pid in re.findall(r"Started server process \[(\d+)\]", log.read_text())}
+    for pid in workers:
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        assert soft == hard
+    assert "are too few for 100000000 connections (setting connections), 6 files of the local copy" in log.read_text()
+    assert "LimitNOFILE" in log.read_text()
 
 
 def test_several_workers_answer_share_one_replica_follow_the_lake_and_end_together(process, lake, tmp_path):

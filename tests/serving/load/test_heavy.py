@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import pickle
 import signal
@@ -57,6 +58,25 @@ def test_a_look_that_fails_does_not_end_the_following_of_publications(caplog):
         serving.load.heavy_process._follow(store, 0.01)
     assert store.looks == 2
     assert caplog.text.count("a look at the lake failed") == 1
+
+
+def test_tasks_are_taken_again_after_a_moment_without_a_file_handle(monkeypatch, caplog):
+    full = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    came, served = [full, full, ("one", None), full, ("two", None), OSError(errno.EBADF, "closed")], []
+
+    class Listener:
+        def accept(self):
+            if isinstance(next_one := came.pop(0), OSError):
+                raise next_one
+            return next_one
+
+    monkeypatch.setattr(serving.load.heavy_process, "_FULL_SECONDS", 0.0)
+    monkeypatch.setattr(serving.load.heavy_process, "Link", lambda connected: connected)
+    monkeypatch.setattr(serving.load.heavy_process, "_serve", lambda link, *_: served.append(link))
+    with pytest.raises(OSError, match="closed"):
+        serving.load.heavy_process._accept(Listener(), None, None)
+    eventually(lambda: sorted(served) == ["one", "two"])
+    assert caplog.text.count("no heavy request can be taken now") == 2
 
 
 @pytest.fixture

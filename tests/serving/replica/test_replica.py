@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import json
+import math
 import os
 import random
+import resource
 import threading
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -241,11 +245,67 @@ def test_a_folder_that_cannot_be_looked_at_for_a_moment_is_told_and_ends_nothing
     store.poll()
     told = json.loads(answer_ready(store).body)
     assert (told["status"], told["dataVersion"]) == ("degraded", 2), "the new publication is served all the same"
-    assert told["problem"] == "The local copy cannot be looked at."
+    assert told["problem"] == "The local copy cannot be used as a whole."
     assert caplog.text.count(os.strerror(errno.ESTALE)) == 1
     monkeypatch.undo()
     eventually(lambda: whole(store))
     assert json.loads(answer_ready(store).body)["status"] == "ready"
+
+
+@contextlib.contextmanager
+def few_handles(count: int) -> Iterator[None]:
+    """Leaves this process so many file handles besides those that it has."""
+    free = os.dup(0)
+    os.close(free)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("spared", [True, False], ids=["spared for others", "all taken"])
+def test_a_segment_without_a_file_handle_for_it_is_kept_and_attached_later(
+    lake, open_replica, monkeypatch, caplog, spared
+):
+    lake.publish(VIEWS)
+    store = open_replica(lake)
+    before = files(store)
+    monkeypatch.setattr("serving.load.handles.for_replica", lambda _: 3 if spared else math.inf)
+    with store.lease() as lease:
+        store.suspect(lease.snapshot.held, OSError("IO Error: Corrupt database file"))
+    with few_handles(100 if spared else 3):
+        store.poll()
+        store.poll()
+        with store.lease() as lease:
+            assert len(lease.snapshot.held) < len(lease.snapshot.segments)
+    assert json.loads(answer_ready(store).body)["status"] == "degraded"
+    assert caplog.text.count("it cannot be used as a whole, Delta answers for the rest") == 1
+    assert ("LimitNOFILE" if spared else os.strerror(errno.EMFILE)) in caplog.text
+    monkeypatch.undo()
+    assert whole(store)
+    assert store.replica_problem is None
+    assert (files(store), store.replica.discarded) == (before, 0)
+
+
+NO_MEMORY = "SELECT error('Out of Memory Error: could not allocate block')"
+
+
+def test_a_segment_in_doubt_that_there_is_no_memory_to_read_is_kept_and_stays_in_doubt(lake, open_replica, monkeypatch):
+    lake.publish(VIEWS)
+    store = open_replica(lake)
+    before = files(store)
+    with store.lease() as lease:
+        store.suspect(lease.snapshot.held, OSError("IO Error: Corrupt database file"))
+    monkeypatch.setattr("serving.query.segment_queries.read_segment", lambda _: NO_MEMORY)
+    store.poll()
+    with store.lease() as lease:
+        assert lease.snapshot.held == frozenset()
+    assert store.replica_problem is not None
+    monkeypatch.undo()
+    assert whole(store)
+    assert (files(store), store.replica.discarded) == (before, 0)
 
 
 def test_one_builder_on_a_host(lake, open_store, tmp_path):
