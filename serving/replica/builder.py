@@ -45,9 +45,10 @@ class Builder:
 
     def want(self, segments: tuple[Segment, ...]) -> None:
         """Make these segments, and delete the files of all others. To be called again until none is missing."""
-        if segments == self._wanted and (self._failed or not self._replica.missing(segments)):
+        same = segments == self._wanted
+        self._wanted = segments  # also for their versions: those of an older publication may be gone at the next try
+        if same and (self._failed or not self._replica.missing(segments)):
             return
-        self._wanted = segments
         self._changed.set()
         if not self._thread.is_alive() and not self._ended.is_set():
             self._thread.start()

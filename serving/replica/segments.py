@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 
 import duckdb
@@ -33,8 +33,8 @@ class Segment:
     end: int
     name: str
     """Of its file without suffix, and of its database in DuckDB."""
-    version: int
-    """The version of the rollup that it is made from."""
+    version: int = field(compare=False)
+    """A version of the rollup that it can be made from: of those that have its data files, the one that the publication names."""
 
 
 def product_id(name: str) -> int:

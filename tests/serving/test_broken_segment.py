@@ -92,10 +92,11 @@ def test_an_error_that_is_not_of_the_replica_puts_none_of_it_in_doubt(lake, open
         assert lease.snapshot.held == held
 
 
-def test_an_older_publication_that_shares_the_broken_segment_gives_it_back_too(lake, open_replica):
+@pytest.mark.parametrize("table", ["ctr_minute", "ctr_hour"])
+def test_an_older_publication_that_shares_the_broken_segment_gives_it_back_too(lake, open_replica, table):
     lake.publish(VIEWS)
     store = open_replica(lake)
-    lake.write("ctr_minute", [], mode="append")
+    lake.write(table, [], mode="append")
     lake.announce()
     store.poll()
     store.lease(1).close()

@@ -325,6 +325,23 @@ def test_one_builder_on_a_host(lake, open_store, tmp_path):
     assert replica.missing(segments) == []
 
 
+def test_a_segment_that_could_not_be_made_is_tried_again_from_the_version_that_is_published_now(
+    lake, open_store, tmp_path
+):
+    lake.publish(VIEWS)
+    settings = Settings(lake=str(lake.path), replica_folder=str(tmp_path / "replica"))
+    store = open_store(lake)
+    with store.lease() as lease:
+        segments = segments_of(lease.snapshot.publication, lease.snapshot.tables)
+    later = tuple(dataclasses.replace(segment, version=7) for segment in segments)
+    assert later == segments, "their files hold the same"
+    builder = Builder(settings, Replica(settings))
+    builder.close()
+    builder._wanted, builder._failed = segments, True
+    builder.want(later)
+    assert {segment.version for segment in builder._wanted} == {7}
+
+
 def test_a_folder_that_cannot_be_written_leaves_delta_answering(lake, open_store, tmp_path, caplog):
     lake.publish(VIEWS)
     (tmp_path / "file").write_text("no folder")
