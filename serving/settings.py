@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import Self
 
+from serving.contract import TABLES
 from serving.errors import SettingsError
 
 if sys.version_info >= (3, 11):
@@ -28,6 +29,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Signatures that ``jwt_algorithms`` may name: only those whose verifier holds no secret."""
+
+_COLUMNS = {column for schema in TABLES.values() for column in schema.names}
+"""What a folder above the lake may not give a value to: partitions of the lake are read from whole paths."""
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
@@ -204,7 +208,14 @@ class Settings(BaseSettings):
             raise ValueError("wanted a local path; the service does not read object stores")
         if set(value) & set("*?["):
             raise ValueError("wanted a path without *, ? and [, which DuckDB takes for a pattern of paths")
-        return _absolute(value, Path.cwd())
+        path = _absolute(value, Path.cwd())
+        for folder in Path(path).parts:
+            column, given, _ = folder.partition("=")
+            if given and column.lower() in _COLUMNS:
+                raise ValueError(
+                    f"wanted a path without a folder such as {folder}, which DuckDB takes for a column's value"
+                )
+        return path
 
     @field_validator("replica_folder")
     @classmethod

@@ -76,6 +76,9 @@ def test_every_wrong_setting_is_named_at_once(conf):
         ("[serving]\n", "lake: missing: set it in the file or as CTR_LAKE"),
         ('lake = "s3://bucket/lake"\n', "wanted a local path"),
         ('lake = "/srv/lake*"\n', "wanted a path without *, ? and ["),
+        ('lake = "/srv/platform=prod/lake"\n', "wanted a path without a folder such as platform=prod"),
+        ('lake = "/srv/Date=2020-01-01"\n', "which DuckDB takes for a column's value"),
+        ('lake = "/srv/product=ctr/lake"\n', "wanted a path without a folder such as product=ctr"),
         ('lake = "x"\n[serving]\nlake = "y"\n', "serving.lake: lake stands on the top level"),
         ('lake = "x"\nserving = 1\n', "wanted a section [serving]"),
         ("lake = \n", "cannot read the configuration"),
@@ -86,6 +89,11 @@ def test_a_fault_is_told_in_words(conf, text, told):
     with pytest.raises(SettingsError) as caught:
         load_settings()
     assert told in str(caught.value)
+
+
+def test_a_lake_below_a_folder_that_names_no_column_is_taken(conf):
+    conf('lake = "/srv/env=prod/platform/lake=1"\n')
+    assert load_settings().lake == "/srv/env=prod/platform/lake=1"
 
 
 def test_a_file_that_is_not_there_is_told_with_what_to_do(monkeypatch, tmp_path):
