@@ -140,31 +140,39 @@ class Replica:
         if self._users[segment.name] or not self.path(segment).exists():
             return False  # a suspect that an older publication still holds stays out until it is given back
         self._check_handles(len(cursors))
-        cursor = cursors[0]
         try:
-            for one in cursors:
-                one.execute(segment_queries.attach_segment(str(self.path(segment)), segment.name))
-            found = cursor.execute(segment_queries.name_in_segment(segment.name)).fetchall()
-            if segment.name in self._suspects:
-                cursor.execute(segment_queries.read_segment(segment.name)).fetchall()
+            products = self._looked_through(cursors, segment)
         except duckdb.Error as error:
+            _detach(cursors, segment)
             if is_out_of_room(error):
-                _detach(cursors, segment)
                 raise
-            found, reason = [], error
-        else:
-            reason = duckdb.Error(f"it holds {found}")
+            self._suspects.discard(segment.name)
+            if self.path(segment).exists():
+                self.discard(segment, error)
+            return False
         self._suspects.discard(segment.name)
-        if found == [(segment.name,)]:
-            if segment.rollup == "ctr_day":
-                for number, name in cursor.execute(segment_queries.products_of_segment(segment.name)).fetchall():
-                    if self._names.setdefault(number, name) != name:
-                        self._names[number] = None
-            return True
-        _detach(cursors, segment)
-        if self.path(segment).exists():
-            self.discard(segment, reason)
-        return False
+        for number, name in products:
+            if self._names.setdefault(number, name) != name:
+                self._names[number] = None
+        return True
+
+    def _looked_through(self, cursors: Cursors, segment: Segment) -> list[tuple[int, str]]:
+        """Attach a segment and read what has to be known of it: its products, if it is of days.
+
+        Raises:
+            duckdb.Error: the file is broken, or of another segment, or cannot be read now.
+        """
+        cursor = cursors[0]
+        for one in cursors:
+            one.execute(segment_queries.attach_segment(str(self.path(segment)), segment.name))
+        found = cursor.execute(segment_queries.name_in_segment(segment.name)).fetchall()
+        if found != [(segment.name,)]:
+            raise duckdb.Error(f"it holds {found}")
+        if segment.name in self._suspects:
+            cursor.execute(segment_queries.read_segment(segment.name)).fetchall()
+        if segment.rollup != "ctr_day":
+            return []
+        return cursor.execute(segment_queries.products_of_segment(segment.name)).fetchall()
 
     def _check_handles(self, databases: int) -> None:
         """Raises ``OSError`` where one segment more would leave too few file handles for connections and the lake."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from serving.contract import PLATFORMS
@@ -83,6 +84,8 @@ VIEWS = [
     view("2016-02-01 13:55:00", "a"),
     view("2016-02-03 10:00:00", "a"),
 ]
+HEADERS, BLOCK = 3 * 4096, 256 << 10
+"""Bytes of a DuckDB file before its first block, and of each block."""
 DAY = CtrRequest(second("2016-02-01 00:00:00"), second("2016-02-02 00:00:00"), 60)
 
 
@@ -206,6 +209,23 @@ def test_a_broken_file_is_thrown_away_and_made_anew(lake, open_replica, open_sto
     assert set(files(second_store)) == names
     assert "is broken and was thrown away" in caplog.text
     assert rows_of(second_store, DAY)[0] == "replica"
+
+
+def test_a_file_whose_products_are_damaged_at_the_start_is_made_anew(lake, open_replica, caplog):
+    lake.publish([view("2016-02-01 13:00:00", f"p{number:05}") for number in range(5_000)])
+    store = open_replica(lake)
+    file = next(store.replica.folder.glob("ctr_day*.duckdb"))
+    store.close()
+    with duckdb.connect(str(file), read_only=True) as connection:
+        asked = "SELECT DISTINCT block_id FROM pragma_storage_info(?) WHERE block_id >= 0"
+        blocks, others = (set(connection.execute(asked, [table]).fetchall()) for table in ("product", "segment"))
+    with file.open("r+b") as handle:
+        handle.seek(HEADERS + min(blocks - others)[0] * BLOCK + 4096)
+        handle.write(b"\xa5" * 100)
+    again = open_replica(lake)
+    assert "cannot be used as a whole" not in caplog.text
+    assert f"{file} is broken and was thrown away (IO Error: Corrupt database file" in caplog.text
+    assert again.replica.discarded == 1
 
 
 def test_a_file_of_another_content_under_the_name_of_a_segment_is_not_read(lake, open_replica):
