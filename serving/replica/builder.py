@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -26,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 30.0
 """How long the builder waits after a failure before it tries the same segments again."""
+
+_SPILL = "spill-"
+"""How the folders of what does not fit into the memory of a builder are called."""
 
 
 class Builder:
@@ -96,7 +100,7 @@ class Builder:
         if not missing:
             return
         began = perf_counter()
-        with tempfile.TemporaryDirectory(prefix="spill-", dir=self._replica.folder) as spill:
+        with tempfile.TemporaryDirectory(prefix=_SPILL, dir=self._replica.folder) as spill:
             folders = (self._settings.lake, str(self._replica.folder))
             self._connection = open_database(
                 1, self._settings.replica_memory, spill, folders, self._settings.query_spill
@@ -127,11 +131,16 @@ class Builder:
         _flush_folder(final.parent)
 
     def _clean(self, wanted: tuple[Segment, ...]) -> None:
-        """Delete what no wanted segment names. Who has such a file open reads it to the end all the same."""
+        """Delete what no wanted segment names, and what a killed builder left of its own.
+
+        Who has such a file open reads it to the end all the same.
+        """
         kept = {self._replica.path(segment).name for segment in wanted}
-        for file in self._replica.folder.iterdir():
-            if file.is_file() and file.name not in kept and file.name != "lock":
-                file.unlink(missing_ok=True)
+        for path in self._replica.folder.iterdir():
+            if path.is_dir() and path.name.startswith(_SPILL):
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.is_file() and path.name not in kept and path.name != "lock":
+                path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

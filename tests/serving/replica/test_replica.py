@@ -243,8 +243,11 @@ def test_what_a_killed_builder_left_is_removed(lake, open_replica, tmp_path):
     store = open_replica(lake)
     half = store.replica.folder / "ctr_day_2016_x.half"
     half.write_bytes(b"half")
+    spill = store.replica.folder / "spill-x"
+    spill.mkdir()
+    (spill / "duckdb_temp_storage_DEFAULT-0.tmp").write_bytes(b"spilt")
     lake.publish(VIEWS)
-    eventually(lambda: whole(store) and not half.exists())
+    eventually(lambda: whole(store) and not half.exists() and not spill.exists())
 
 
 def test_a_folder_that_cannot_be_looked_at_for_a_moment_is_told_and_ends_nothing(
