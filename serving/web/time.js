@@ -68,10 +68,15 @@ export function bucketStarts(start, end, minutes, zone) {
   const calendar = zone !== "UTC" && minutes % 1440 === 0;
   const local = start + offsetAt(start, zone);
   const starts = [];
+  let number = 0;
   for (let edge = start; edge < end;) {
     starts.push(edge);
-    const ahead = starts.length * minutes * MINUTE;
-    edge = calendar ? toInstant(local + ahead, zone) : start + ahead;
+    const last = edge;
+    while (edge <= last) { // a zone that crossed the date line left a whole day out: that day is no bucket
+      number += 1;
+      const ahead = number * minutes * MINUTE;
+      edge = calendar ? toInstant(local + ahead, zone) : start + ahead;
+    }
   }
   return starts;
 }

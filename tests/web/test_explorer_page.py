@@ -307,6 +307,7 @@ def test_a_preset_and_a_time_zone_follow_the_watermark(shop, visit):
         ("Europe/Berlin", "2016-03-26 12:00:00", "2016-03-28 00:00:00"),
         ("Australia/Lord_Howe", "2016-04-02 00:00:00", "2016-04-04 00:00:00"),
         ("Asia/Kolkata", "2016-04-02 00:00:00", "2016-04-04 00:00:00"),
+        ("Pacific/Apia", "2011-12-29 12:00:00", "2012-01-02 00:00:00"),
     ],
 )
 def test_where_clocks_change_each_count_stands_in_its_own_hour(tmp_path, serve, visit, zone, start, end):
