@@ -28,7 +28,7 @@ function python(view, keyed) {
     "parameters = [",
     ...lines,
     "]",
-    `answer = httpx.get("${location.origin}/v1/ctr", params=parameters${headers})`,
+    `answer = httpx.get("${location.origin}/v1/ctr", params=parameters${headers}, timeout=60)`,
     "answer.raise_for_status()",
     "rows = answer.json()",
   ].join("\n");

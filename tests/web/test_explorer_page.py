@@ -342,6 +342,7 @@ def test_the_request_is_shown_as_address_curl_and_python_that_work(shop, visit):
     page.get_by_label("curl").check()
     assert shlex.split(text.text_content()) == ["curl", url]
     page.get_by_label("Python").check()
+    assert ", timeout=60)" in text.text_content(), "a large answer may take longer than httpx waits by itself"
     code = text.text_content() + "\nimport json; print(json.dumps(rows))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == answer
