@@ -20,7 +20,7 @@ export class Products {
     this._list = byId("found");
     this._input.addEventListener("input", () => this._typed());
     this._input.addEventListener("focus", () => this._typed());
-    this._input.addEventListener("blur", () => this._close());
+    this._input.addEventListener("blur", () => this._rest());
     this._input.addEventListener("keydown", (event) => this._key(event));
     this._list.addEventListener("mousedown", (event) => event.preventDefault()); // the field keeps the focus
     this._list.addEventListener("click", (event) => {
@@ -29,11 +29,16 @@ export class Products {
     });
   }
 
-  /** Show these products as chosen, without calling `changed`. */
+  /** Show these products as chosen, without calling `changed`. What was said of them stays where they are the same. */
   set(names) {
+    if (names.length === this._chosen.length && names.every((name, place) => name === this._chosen[place])) return;
     this._chosen = [...names];
     byId("chosen").replaceChildren(...this._chosen.map((name) => make("li", {}, name,
       make("button", { type: "button", "aria-label": `Remove ${name}`, onclick: () => this._remove(name) }, "×"))));
+    this._sayChosen();
+  }
+
+  _sayChosen() {
     this._say(this._chosen.length ? "" : "All products");
   }
 
@@ -47,8 +52,8 @@ export class Products {
     this._close();
     if (this._chosen.includes(name)) return;
     this.set([...this._chosen, name]);
-    this._say(`${name} chosen`);
     this._changed(this._chosen);
+    this._say(`${name} chosen`);
   }
 
   _remove(name) {
@@ -107,6 +112,12 @@ export class Products {
     this._active = -1;
   }
 
+  /** Nothing is looked for any more: what was said of it goes with the list. */
+  _rest() {
+    this._close();
+    this._sayChosen();
+  }
+
   /** The product that Enter chooses: the one that the arrows point at, or that is named in full, or the first. */
   _best() {
     const search = this._input.value.trim();
@@ -119,7 +130,9 @@ export class Products {
       event.preventDefault();
       if (open) this._move(event.key === "ArrowDown" ? 1 : -1);
       else this._typed();
-    } else if (event.key === "Enter" && (open || this._input.value)) {
+    } else if (event.key === "Enter" && this._active < 0 && !this._input.value.trim()) {
+      this._rest(); // nobody asked for one of the list: Enter sends the form
+    } else if (event.key === "Enter") {
       event.preventDefault(); // Enter chooses here; it does not send the form
       if (open) this._choose(this._best());
       else this._entered = this._due; // the answer to what was typed is still to come, and chosen from when it has

@@ -283,6 +283,46 @@ def test_enter_on_what_no_product_contains_chooses_nothing(many, visit):
     assert page.locator("#chosen li").count() == 0
 
 
+def test_enter_in_the_empty_field_sends_the_form_and_chooses_nothing(many, visit):
+    page = visit(many).open(WEEK)
+    for typed in ("", " "):
+        page.locator("#search").fill(typed)
+        page.locator("#found [role=option]").first.wait_for()
+        with page.expect_response("**/v1/ctr?*"):
+            page.keyboard.press("Enter")
+        assert not page.locator("#found").is_visible()
+        assert page.locator("#products-said").text_content() == "All products"
+        settled(page)
+    assert page.locator("#chosen li").count() == 0
+    assert "product=" not in page.url
+
+
+def test_a_product_that_the_arrows_point_at_is_chosen_from_the_empty_field(many, visit):
+    page = visit(many).open(WEEK)
+    page.locator("#search").focus()
+    page.locator("#found [role=option]").first.wait_for()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**product=0012**")
+
+
+def test_a_choice_is_announced_also_when_its_answer_is_there(many, visit):
+    page = visit(many).open(WEEK)
+    page.locator("#search").fill("q01234")
+    page.locator("#found [role=option]").wait_for()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**product=q01234**")
+    settled(page)
+    assert page.locator("#products-said").text_content() == "q01234 chosen"
+    page.get_by_role("button", name="Remove q01234").click()
+    eventually(lambda: page.locator("#products-said").text_content() == "All products")
+
+
+def test_the_chart_that_the_keyboard_reaches_has_a_name(shop, visit):
+    page = visit(shop).open(WEEK)
+    assert page.get_by_role("group", name="Chart of CTR, views and purchases").get_attribute("id") == "chart"
+
+
 def test_a_preset_and_a_time_zone_follow_the_watermark(shop, visit):
     page = visit(shop).open(WEEK)
     page.get_by_role("button", name="Last day").click()
