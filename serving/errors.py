@@ -348,12 +348,22 @@ class Busy(NotReady):
     code = "busy"
     title = "Too many requests at once"
 
-    def __init__(self, slots: int, setting: str, queue: int = 0, seconds: float | None = None) -> None:
-        """``queue``: how many wait already, where one more may not; ``seconds``: the longest wait, where it is over."""
+    def __init__(self, slots: int, setting: str | None, queue: int = 0, seconds: float | None = None) -> None:
+        """What it is that runs already, by its setting, and why the request did not wait until it had ended.
+
+        Args:
+            slots: how many may run.
+            setting: says so; ``None``: it is the opening of an older publication.
+            queue: how many wait already, where one more may not.
+            seconds: the longest wait, where it is over.
+        """
         waiting = f", and {queue} wait (setting queue)" if queue else ""
         if seconds is not None:
             waiting = f", and this request got no turn in up to {seconds:g} s (setting queue_seconds)"
-        super().__init__(f"{slots} {setting} run already (setting {setting}){waiting}. The same request may pass soon.")
+        running = f"{slots} {setting} run already (setting {setting})"
+        if setting is None:
+            running = "Another older publication (asOf) is being opened"
+        super().__init__(f"{running}{waiting}. The same request may pass soon.")
         self.headers = {"Retry-After": "1"}
 
 

@@ -143,6 +143,9 @@ class _State(Collector):
             "ctr_heavy_queries_running", "heavy queries of this process that run", work.heavy.running
         )
         yield GaugeMetricFamily("ctr_heavy_queries_waiting", "requests that wait for one of these", work.heavy.waiting)
+        yield GaugeMetricFamily(
+            "ctr_openings_waiting", "requests that wait for an older publication to be opened", work.openings.waiting
+        )
         yield GaugeMetricFamily("ctr_streams_running", "streamed answers of this process", work.streams.running)
         yield GaugeMetricFamily("ctr_cache_bytes", "finished answers kept by this process", cache.bytes)
         yield GaugeMetricFamily("ctr_cache_hits", "answers that this process took from its cache", cache.hits)

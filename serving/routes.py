@@ -98,6 +98,8 @@ async def _ctr(request: Request, wanted: CtrRequest, tag: str | None) -> Respons
         return at_once
     cost = answers.cost_of(_store(request), wanted)
     heavy = cost > settings.heavy_rows
+    if not heavy:
+        await _open(request, wanted.as_of)
     what = (_store(request), wanted, tag, settings.stream_rows)
     try:
         return await _workload(request).run(
@@ -111,6 +113,13 @@ async def _ctr(request: Request, wanted: CtrRequest, tag: str | None) -> Respons
     except (QueryTimeout, OutOfMemory) as error:
         error.add(lighter(wanted))
         raise
+
+
+async def _open(request: Request, number: int | None) -> None:
+    """Have an older publication open before the request takes the slot of a query."""
+    store = _store(request)
+    if number is not None and not store.lending.has(number):
+        await _workload(request).open(request, lambda: store.lease(number).close())
 
 
 async def _answer_heavy(

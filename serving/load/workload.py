@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from math import inf
 from random import uniform
 from time import monotonic
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,6 +21,8 @@ from serving.errors import Busy, ClientGone, QueryTimeout
 from serving.load.threads import HEAVY, QUERY, run_in, yielding
 from serving.reply.encode import Stream, disconnected
 from serving.settings import Settings
+
+T = TypeVar("T")
 
 _TICK_SECONDS = 0.1
 """How often the watchdog looks: a time limit holds within this."""
@@ -164,7 +166,8 @@ def _patience(longest: float) -> float:
 class Gate:
     """So many at once, so many more that wait, each so long at most; whoever comes beyond that is told to come again."""
 
-    def __init__(self, slots: int, queue: int, seconds: float, setting: str) -> None:
+    def __init__(self, slots: int, queue: int, seconds: float, setting: str | None) -> None:
+        """``setting``: says how many slots there are, if one does."""
         self._slots = slots
         self._queue = queue
         self._seconds = seconds
@@ -264,9 +267,26 @@ class Workload:
         self.queries = Gate(settings.queries, settings.queue, settings.queue_seconds, "queries")
         self.heavy = Gate(settings.heavy_queries, settings.queue, settings.queue_seconds, "heavy_queries")
         self.streams = Gate(settings.streams, 0, 0, "streams")
+        self.openings = Gate(1, settings.queue, settings.queue_seconds, None)
+        """Of older publications, which are opened one at a time: no query waits for that with its slot taken."""
         self._threads = yielding("query", settings.queries, QUERY)
         self._heavy_threads = yielding("heavy", settings.heavy_queries, HEAVY)
         self._stream_threads = yielding("stream", settings.streams, HEAVY)
+        self._opening_threads = yielding("opening", 1, QUERY)
+
+    async def open(self, request: Request, work: Callable[[], None]) -> None:
+        """Let ``work`` open an older publication, before ``run`` answers from it.
+
+        Raises:
+            Busy: too many wait for that.
+            QueryTimeout: it took too long.
+            ClientGone: nobody waits for the answer any more.
+        """
+        await self.openings.enter()
+        budget = Budget(self.watchdog, self._seconds, 0)
+        task = asyncio.create_task(run_in(self._opening_threads, work))
+        task.add_done_callback(lambda _: self.openings.leave())
+        await _heard(request, budget, task)
 
     async def run(
         self,
@@ -311,7 +331,7 @@ class Workload:
 
     def close(self) -> None:
         """End all queries, then the watchdog."""
-        for threads in (self._threads, self._heavy_threads, self._stream_threads):
+        for threads in (self._threads, self._heavy_threads, self._stream_threads, self._opening_threads):
             threads.shutdown(wait=False, cancel_futures=True)
         self.watchdog.close()
 
@@ -323,8 +343,8 @@ async def _work(
     return response if response is not None else await run_in(threads, work, budget)
 
 
-async def _heard(request: Request, budget: Budget, task: asyncio.Task[Response]) -> Response:
-    """What the task answers; without waiting for it any longer when the client is gone or the time is over for sure."""
+async def _heard(request: Request, budget: Budget, task: asyncio.Task[T]) -> T:
+    """What the task gives; without waiting for it any longer when the client is gone or the time is over for sure."""
     gone: asyncio.Task[None] | None = None
     try:
         await asyncio.wait({task}, timeout=min(_QUICK_SECONDS, budget.seconds))
@@ -345,7 +365,7 @@ async def _heard(request: Request, budget: Budget, task: asyncio.Task[Response])
             gone.cancel()
 
 
-def _forget(task: asyncio.Task[Response]) -> None:
+def _forget(task: asyncio.Task[T]) -> None:
     """Give back what an answer holds that came too late."""
     if task.cancelled() or task.exception() is not None:
         return

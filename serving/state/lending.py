@@ -59,6 +59,11 @@ class Lending:
             opened.leases += 1
             return opened
 
+    def has(self, number: int) -> bool:
+        """Whether the one of that number is open."""
+        with self._lock:
+            return number in self._older or (self.current is not None and number == self.current.snapshot.version)
+
     def take_back(self, opened: Opened) -> None:
         """End one lease."""
         with self._lock:

@@ -351,6 +351,35 @@ def test_light_requests_do_not_wait_behind_heavy_ones(lake, serve, monkeypatch):
     assert "ctr_heavy_queries_running 0.0" in client.get("/metrics").text
 
 
+def test_queries_do_not_wait_behind_publications_that_are_opened(lake, serve, monkeypatch):
+    for _ in range(5):
+        lake.publish([view("2016-01-03 14:00:00")])
+    client = serve(lake, queries=1, queue=2, queue_seconds=20)
+    load, go_on = client.store._load, threading.Event()
+
+    def slowly(publication):
+        assert go_on.wait(20)
+        return load(publication)
+
+    monkeypatch.setattr(client.store, "_load", slowly)
+    with ThreadPoolExecutor(3) as threads:
+        older = [
+            threads.submit(client.get, "/v1/ctr", params={**CASE, "asOf": str(number)}, timeout=30)
+            for number in (1, 2, 3)
+        ]
+        eventually(lambda: "ctr_openings_waiting 2.0" in client.get("/metrics").text)
+        assert client.get("/v1/ctr", params={**CASE, "asOf": "5"}).headers["x-data-version"] == "5"
+        refused = client.get("/v1/ctr", params={**CASE, "asOf": "4"})
+        assert (problem(refused).code, refused.headers["retry-after"]) == ("busy", "1")
+        assert problem(refused).detail == (
+            "Another older publication (asOf) is being opened, and 2 wait (setting queue). The same request may pass soon."
+        )
+        go_on.set()
+        versions = {answer.result().headers["x-data-version"] for answer in older}
+        assert versions == {"1", "2", "3"}
+    assert client.get("/v1/ctr", params={**CASE, "asOf": "4"}).status_code == 200
+
+
 def test_queries_run_in_threads_that_yield_to_the_event_loop(lake, serve, monkeypatch):
     lake.publish([view("2016-01-03 14:00:00", f"p{number:05}") for number in range(3_000)])
     found = {}
