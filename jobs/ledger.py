@@ -102,11 +102,16 @@ class Ledger:
         return found is not None and found.state == FAILED
 
     def is_news(self, row: dict[str, Any]) -> bool:
-        """Whether a row says something else of its file than what is known; to fail again for the same reason is no news."""
+        """Whether a row says something else of its file or its path than what is known.
+
+        To fail again for the same reason is no news; that a path holds again what it held before is.
+        """
         found = self.statements.get(row["file_id"])
         if found is None or row["state"] in (LOADED, REPLACED):
             return True
-        return any(row.get(name) != getattr(found, name) for name in ("state", "detail", "duplicate_of"))
+        if any(row.get(name) != getattr(found, name) for name in ("state", "detail", "duplicate_of")):
+            return True
+        return (found.state == ARCHIVE or self._is_in_tables(found)) and not self._is_newest(row["path"], found)
 
     def loaded(self) -> Iterable[Statement]:
         """Statements about the files whose rows are in the tables."""

@@ -275,6 +275,31 @@ def test_a_copy_that_was_taken_away_keeps_its_content_whichever_was_loaded(world
     assert world.counted().keys() == {"p0", "p1"}
 
 
+def test_a_copy_that_is_put_back_with_its_old_time_holds_what_it_held_then(world):
+    for path, number in (("iOS/a", 0), ("iOS/b", 0), ("iOS/c", 1)):
+        world.put(path, content(number))
+    world.run()
+    world.put("iOS/b", content(1))
+    world.run()
+    world.restore(0)
+    [report] = world.run()
+    assert report.publication is not None
+    world.put("iOS/c", content(2))
+    world.run()
+    assert world.counted().keys() == {"p0", "p2"}
+    assert world.run()[0].publication is None
+
+
+def test_an_archive_that_is_put_back_with_its_old_time_is_looked_into_once(world):
+    for number in (0, 1):
+        world.put("iOS/z.zip", zipped({"m": content(number)}))
+        world.run()
+    world.restore(0)
+    world.run()
+    assert world.counted().keys() == {"p0"}
+    assert world.run()[0].publication is None
+
+
 def test_a_file_that_is_delivered_again_is_read_again_and_its_copies_are_copies_of_it(world):
     for name in "abc":
         world.put(f"iOS/{name}", content(0))
