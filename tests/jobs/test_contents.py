@@ -111,6 +111,12 @@ class World:
             path, data, changed = self.backups[number % len(self.backups)]
             self.put(path, data, changed)
 
+    def put_back(self, path):
+        """What stood there before, with its time."""
+        before = [number for number, backup in enumerate(self.backups) if backup[0] == path]
+        if before:
+            self.restore(before[-1])
+
     def touch(self, path):
         if (self.events / path).exists():
             self.put(path, (self.events / path).read_bytes())
@@ -218,6 +224,26 @@ def test_each_content_that_a_path_held_last_counts_once_in_every_publication(tmp
     world.run()
     world.run()
     assert [report.publication for report in world.run()] == [None], "a run without news finds something to do"
+
+
+few = st.sampled_from(["iOS/a", "iOS/b", "iOS/c"])
+returns = st.one_of(
+    st.tuples(st.just("put"), few, st.integers(0, 2).map(content)),
+    st.tuples(st.just("put_back"), few),
+)
+
+
+@pytest.mark.slow
+@given(st.lists(returns, min_size=3, max_size=9))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+def test_three_files_that_are_copies_of_each_other_in_turn_and_come_back_as_they_were(tmp_path_factory, steps):
+    world = World(tmp_path_factory.mktemp("world"))
+    for path, number in (("iOS/a", 0), ("iOS/b", 0), ("iOS/c", 1)):
+        world.put(path, content(number))
+    world.run()
+    for name, *arguments in steps:
+        getattr(world, name)(*arguments)
+        world.run()
 
 
 @pytest.fixture
