@@ -27,8 +27,8 @@ serve: setup ## start the service on the configured lake
 test: setup ## all tests
 	@scripts/python.sh -m pytest $(ARGS)
 
-test-fast: setup ## the tests that take less than two minutes together
-	@scripts/python.sh -m pytest -m "not slow and not components and not browser and not faults" $(ARGS)
+test-fast: setup ## the tests without Spark, services and long waits, on all cores: some two minutes
+	@scripts/python.sh -m pytest -n auto -m "not slow and not components and not browser and not faults" $(ARGS)
 
 test-faults: setup ## kills at 100 moments, 20 pairs of runs, 20 orders of arrival: an hour (at most so many: ROUNDS=6)
 	@CTR_FAULT_ROUNDS=$(or $(ROUNDS),100) scripts/python.sh -m pytest -m faults $(ARGS)

@@ -20,6 +20,18 @@ _OF_TESTS = ("CTR_FAULT_", "CTR_SCHEMA_")
 for _name in [name for name in os.environ if name.startswith("CTR_") and not name.startswith(_OF_TESTS)]:
     del os.environ[_name]  # one's own settings are not those of the tests
 
+SERVES = {"serve", "process", "site", "open_replica"}
+"""Fixtures that start a service or build its local copy, which takes a second or more."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start a service as slow."""
+    for item in items:
+        if SERVES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
 REAL_FILE = ROOT.parent / "shared" / "data" / "productEvent_20160201.json.gz"
 
 

@@ -98,6 +98,7 @@ def test_a_load_without_its_generator_says_what_to_do(monkeypatch):
         load(1, ["/a"], connections=1, seconds=1)
 
 
+@pytest.mark.slow
 def test_downloads_measure_every_format_of_a_running_service(tmp_path):
     env = {"CTR_LAKE": str(make_lake(tmp_path / "lake", SIZE)), "CTR_REPLICA_FOLDER": str(tmp_path / "replica")}
     service = Service(env, tmp_path / "log")

@@ -263,6 +263,7 @@ def test_members_that_are_copies_are_known_though_their_originals_are_read_batch
     assert world.counted().keys() == {"p0", "p1", "p2"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("selection", [None, "*/a", "*.zip"])
 @pytest.mark.parametrize(
     ("original", "copy"),

@@ -115,6 +115,7 @@ def test_a_file_that_fails_leaves_no_row_and_costs_itself_alone(place):
     assert len(failures) == 1
 
 
+@pytest.mark.slow
 def test_a_failing_file_that_was_written_in_parts_is_left_out_of_the_commit(place, monkeypatch):
     monkeypatch.setattr(events, "FLUSH_ROWS", 100)
     many = lines(*[message(message_id=str(n)) for n in range(400_000)])

@@ -144,6 +144,7 @@ def test_who_waits_gets_its_turn_after_the_batch_that_is_being_done(runs):
         assert runs.turns().index(job) <= runs.before + 1  # one may have begun before the job stood in the queue
 
 
+@pytest.mark.slow
 def test_runs_of_many_batches_take_turns_and_all_end(runs):
     jobs = ("a", "b", "c")
     for job in jobs:

@@ -36,6 +36,8 @@ from tests.jobs.lakes import (
 from tests.jobs.test_run import DAY, World
 from tests.rows import NOON, event, lines, message
 
+pytestmark = pytest.mark.slow
+
 QUIET = Console(quiet=True)
 
 

@@ -166,6 +166,7 @@ VIEW = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.lists(VIEW, min_size=1, max_size=8), min_size=1, max_size=3))
 def test_any_views_in_any_files_are_counted_as_the_rule_says(tmp_path_factory, files):

@@ -121,6 +121,7 @@ def test_message_ids_are_text_or_none(given_id, wanted):
     assert views_of(message(message_id=given_id)) == [View(wanted, 0, NOON, "10_001")]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.lists(st.dictionaries(st.sampled_from(["events", "mpid", "x"]), st.none() | st.text(), min_size=1), max_size=9)

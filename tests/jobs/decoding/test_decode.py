@@ -283,6 +283,7 @@ def test_batches_are_bounded():
     assert max(count for _, count in sizes) <= 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("head", "block", "tail"),
     [

@@ -21,6 +21,8 @@ from jobs.maintain.logs import (
 from jobs.schemas import COVERAGE, FILES
 from tests.jobs.lakes import make_lake, said
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime.now(timezone.utc)
 
 

@@ -42,6 +42,8 @@ from tests.jobs.lakes import (
     view,
 )
 
+pytestmark = pytest.mark.slow
+
 NIGHTS = 6
 
 

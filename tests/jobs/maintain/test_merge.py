@@ -17,6 +17,8 @@ from jobs.maintain.merge import held_bytes, merge
 from jobs.schemas import QUARANTINE, VIEWS
 from tests.jobs.lakes import DAY, multiset, reject, view
 
+pytestmark = pytest.mark.slow
+
 PRODUCTS = st.sampled_from(["", "a", "b", "ß", "😀", "\uffff", "zz"])
 FILES = st.lists(st.lists(st.tuples(PRODUCTS, st.integers(0, 5)), max_size=30), min_size=1, max_size=6)
 

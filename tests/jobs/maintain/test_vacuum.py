@@ -12,6 +12,8 @@ from jobs.maintain.vacuum import delete, find_garbage
 from jobs.schemas import COVERAGE
 from tests.jobs.lakes import copy_lake, lake_of_nights, make_config, rows
 
+pytestmark = pytest.mark.slow
+
 LATER = datetime.now(timezone.utc) + timedelta(days=30)
 
 

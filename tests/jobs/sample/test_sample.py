@@ -130,6 +130,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+@pytest.mark.slow
 def test_the_same_parameters_give_the_same_bytes_whatever_the_number_of_workers(made: Path, tmp_path: Path) -> None:
     assert sample.main(["--out", str(tmp_path / "two"), "--workers", "2"]) == 0
     assert digests(tmp_path / "two") == digests(made)

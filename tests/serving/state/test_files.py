@@ -106,6 +106,7 @@ def test_a_column_that_was_added_later_is_null_in_older_files(lake, open_store):
     assert [line.split(",")[2] for line in rows_told] == ["p", ""]
 
 
+@pytest.mark.slow
 def test_asking_delta_again_and_again_keeps_no_memory(lake, open_store):
     """A reader that keeps a part of the log each time keeps some 30 kB of these 60 data files."""
     used = _used_bytes()
