@@ -55,11 +55,8 @@ def displace(
             came[content].append(file)
             now[file.path] = content
     left = {held for path, content in now.items() if (held := ledger.content_at(path)) and held != content}
-    loaded = (
-        {(known.platform, known.size, known.checksum): known.file_id for known in ledger.loaded()} if read.files else {}
-    )
     for file in files:
-        same = loaded.get((file.platform, file.size, read.files[file.file_id].checksum))
+        same = ledger.contents.get((file.platform, file.size), {}).get(read.files[file.file_id].checksum or "")
         if same is not None and file.file_id not in unread:
             result.renewed[same] = file.file_id
     for content in sorted({*left, *result.renewed}):
@@ -85,8 +82,9 @@ def handed_over(lake: Lake, displaced: Displaced, batch: int) -> list[dict[str, 
         return []
     files = [one for pair in displaced.handed.values() for one in pair] + [one for one, _ in displaced.copies]
     wanted = pa.array({one.file_id for one in files}, pa.string())
-    rows = newest_statements(lake.read(FILES))
-    known = {row["file_id"]: row for row in rows.filter(pc.is_in(rows["file_id"], value_set=wanted)).to_pylist()}
+    rows = lake.read(FILES)
+    rows = newest_statements(rows.filter(pc.is_in(rows["file_id"], value_set=wanted)))
+    known = {row["file_id"]: row for row in rows.to_pylist()}
     now = datetime.now(timezone.utc)
     passed = []
     for file_id, (_, heir) in displaced.handed.items():

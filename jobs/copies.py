@@ -40,10 +40,7 @@ def set_copies_aside(
     Of several with one content the first by path is new. What is delivered again as it was is read again; what the ledger knows,
     and was put back, is not read to tell. What had to be computed is added to ``checksums``.
     """
-    loaded: dict[_Kind, dict[str, str]] = defaultdict(dict)
-    for one in ledger.loaded():
-        if one.checksum:
-            loaded[one.platform, one.size][one.checksum] = one.file_id
+    loaded = ledger.contents
     groups: dict[_Kind, list[EventFile]] = defaultdict(list)
     wanted: list[EventFile] = []
     copies: list[tuple[EventFile, str]] = []
@@ -57,7 +54,7 @@ def set_copies_aside(
     alike = [(group, originals.get(kind, [])) for kind, group in groups.items() if kind in originals or len(group) > 1]
     _take_checksums(root, alike, listing, ledger, checksums, watch)
     for kind, group in groups.items():
-        seen = dict(loaded[kind])
+        seen = dict(loaded.get(kind, {}))
         read_again: set[str] = set()
         for file in sorted(group, key=lambda file: file.path):
             checksum = checksums.get(file.file_id)

@@ -117,6 +117,15 @@ class Ledger:
         """Statements about the files whose rows are in the tables."""
         return (statement for statement in self.statements.values() if statement.state == LOADED)
 
+    @cached_property
+    def contents(self) -> dict[tuple[str | None, int], dict[str, str]]:
+        """By platform and size, and then by checksum, the ``file_id`` of the rows of each loaded content."""
+        found: dict[tuple[str | None, int], dict[str, str]] = defaultdict(dict)
+        for known in self.loaded():
+            if known.checksum:
+                found[known.platform, known.size][known.checksum] = known.file_id
+        return dict(found)
+
     def loaded_content(self, file_id: str) -> str | None:
         """The ``file_id`` of the rows that a known file stands for; None where there are none, or nobody knows it."""
         known = self.statements.get(file_id)
@@ -220,6 +229,12 @@ def statement(file: EventFile, batch: int, state: str, **facts: Any) -> dict[str
         "recorded_at": datetime.now(timezone.utc),
         **facts,
     }
+
+
+def event_file(row: dict[str, Any]) -> EventFile:
+    """The file of a row of ``files`` as it was listed; it keeps the row's ``file_id``, also where the row passed to a copy."""
+    modified_us = (row["modified"] - _EPOCH) // timedelta(microseconds=1)
+    return EventFile(row["path"], row["platform"], row["size"], modified_us, row["etag"], loaded_as=row["file_id"])
 
 
 def account_columns(account: Account) -> dict[str, Any]:

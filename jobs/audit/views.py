@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -23,10 +23,8 @@ from jobs.config import Config
 from jobs.discover import EventFile, open_file
 from jobs.errors import UnreadableFile
 from jobs.lake import Lake, Partition
-from jobs.ledger import LOADED, newest_statements
+from jobs.ledger import LOADED, event_file, newest_statements
 from jobs.schemas import FILES
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -149,9 +147,8 @@ def _read(config: Config, file: LoadedFile, once: ViewsOnce, recount: Recount) -
 
 
 def _loaded_file(row: dict[str, Any]) -> LoadedFile:
-    modified_us = (row["modified"] - _EPOCH) // timedelta(microseconds=1)
     return LoadedFile(
-        EventFile(row["path"], row["platform"], row["size"], modified_us, row["etag"]),
+        event_file(row),
         row["platform"],
         row["layout"],
         row["views"],

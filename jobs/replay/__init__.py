@@ -27,7 +27,7 @@ from jobs.discover import EventFile
 from jobs.errors import UsageError
 from jobs.events import FLUSH_RAW_BYTES, FLUSH_ROWS, Reading, reject_rows, view_rows
 from jobs.lake import Lake, Partition, existing_lake
-from jobs.ledger import LOADED, account_columns, account_of, newest_statements, record
+from jobs.ledger import LOADED, account_columns, account_of, event_file, newest_statements, record
 from jobs.progress import Stages, counting
 from jobs.publish import publish, published
 from jobs.quality import check_quality
@@ -174,13 +174,8 @@ def find_sources(lake: Lake, asked: Asked, versions: dict[str, int] | None = Non
         if row is None and asked.path is None:
             found[file_id] = None
         elif row is not None and asked.takes_path(row["path"]):
-            found[file_id] = Source(_event_file(row), row) if row["state"] == LOADED else None
+            found[file_id] = Source(event_file(row), row) if row["state"] == LOADED else None
     return found
-
-
-def _event_file(row: dict[str, Any]) -> EventFile:
-    modified = (row["modified"] - _EPOCH) // timedelta(microseconds=1)
-    return EventFile(row["path"], row["platform"], row["size"], modified, row["etag"], loaded_as=row["file_id"])
 
 
 def corrected(tried: Retry, number: int) -> list[dict[str, Any]]:
