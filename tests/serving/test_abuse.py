@@ -20,6 +20,12 @@ CASE = "/v1/ctr?startTimestamp=2016-01-03 13:55:00&endTimestamp=2016-01-04 13:55
 WORST = "startTimestamp=2016-01-03%2013:55:01&endTimestamp=2019-01-03%2013:55:00&aggregation=1440&timezone=Asia/Kolkata&detail=true"
 
 
+def replica_stands(url: str) -> bool:
+    """Whether the worker reads all of the local copy: until then a request for one product is heavy, as from Delta it is."""
+    state = httpx.get(f"{url}/health/ready").json().get("replica")
+    return state is not None and state["held"] == state["wanted"]
+
+
 @pytest.mark.slow
 def test_others_are_answered_while_many_connections_are_slow_silent_or_hostile(process, lake, tmp_path):
     lake.publish([view("2016-01-03 14:00:00", f"p{number:05}" * 40) for number in range(30_000)])
@@ -35,7 +41,7 @@ def test_others_are_answered_while_many_connections_are_slow_silent_or_hostile(p
         CTR_QUEUE_SECONDS="0.5",
     )
     headers = {"X-API-Key": secret}
-    eventually(lambda: "replica" in httpx.get(url + CASE, headers=headers).headers.get("server-timing", ""), 30)
+    eventually(lambda: replica_stands(url), 30)
     port = httpx.URL(url).port
     assert port is not None
     long_answer = CASE.replace(" ", "%20")
@@ -58,7 +64,7 @@ def test_others_are_answered_while_many_connections_are_slow_silent_or_hostile(p
             async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as client:
                 for number in range(40):
                     answer = await client.get(f"{CASE}&product={f'p{number:05}' * 40}")
-                    assert answer.status_code == 200
+                    assert answer.status_code == 200, answer.text
                     assert len(answer.json()) == 1
                     await asyncio.sleep(0.1)
         return seen
