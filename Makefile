@@ -24,8 +24,8 @@ run: setup ## sample, load it, run the daily job, start the service
 serve: setup ## start the service on the configured lake
 	@exec scripts/python.sh -m serving
 
-test: setup ## all tests
-	@scripts/python.sh -m pytest $(ARGS)
+test: setup ## all tests, in two processes (ARGS="-n 0": in one)
+	@scripts/python.sh -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 test-fast: setup ## the tests without Spark, services and long waits, on all cores: some two minutes
 	@scripts/python.sh -m pytest -n auto -m "not slow and not components and not browser and not faults" $(ARGS)

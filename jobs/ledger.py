@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date, datetime, timedelta, timezone
 from functools import cached_property
@@ -70,20 +70,20 @@ class Ledger:
     """The newest statement about each file, and the questions that a plan asks."""
 
     statements: dict[str, Statement] = field(default_factory=dict)
-    tried: frozenset[str] = frozenset()
-    """``file_id`` of the files that this run could not read: it does not try them twice."""
+    tried: Mapping[str, str] = field(default_factory=dict)
+    """By ``file_id`` the paths of the files that this run could not read: it tries neither twice, though a file goes on growing."""
 
     @classmethod
-    def read(cls, lake: Lake, tried: Iterable[str] = ()) -> Ledger:
+    def read(cls, lake: Lake, tried: Mapping[str, str] | None = None) -> Ledger:
         """The ledger as the lake's newest version has it."""
         columns = list(Statement.__dataclass_fields__)
         rows = newest_statements(lake.read(FILES, [*columns, "batch"])).select(columns)
         values = [_values(column) for column in rows.columns]
-        return cls({found.file_id: found for found in map(Statement, *values)}, frozenset(tried))
+        return cls({found.file_id: found for found in map(Statement, *values)}, dict(tried or {}))
 
     def is_done(self, file: EventFile) -> bool:
         """Whether a plan may pass the file over."""
-        if file.file_id in self.tried:
+        if file.file_id in self.tried or file.path in self.tried_paths:
             return True
         found = self.statements.get(file.file_id)
         if found is None or found.state in (PLANNED, FAILED):
@@ -95,6 +95,11 @@ class Ledger:
         if found.state == ARCHIVE and file.path in self._open_archives:
             return False
         return found.state == UNKNOWN_PLATFORM or self._is_newest(file.path, found)
+
+    @cached_property
+    def tried_paths(self) -> frozenset[str]:
+        """Where this run could not read what stood there when it listed the files."""
+        return frozenset(self.tried.values())
 
     def has_failed(self, file: EventFile) -> bool:
         """Whether the file could not be read before; it is open already, so that a run reads it is no news."""

@@ -60,7 +60,7 @@ class Run:
         self.started = datetime.now(timezone.utc)
         self.day = self.started.date()
         self.read_bytes = 0
-        self.failed: set[str] = set()
+        self.failed: dict[str, str] = {}
         self.checksums: Checksums = {}
 
     def __call__(self, show: Callable[[Report], None]) -> list[Report]:
@@ -98,7 +98,7 @@ class Run:
             displaced = displace(batch.files, batch.duplicates, ledger, read)
             concluded = handed_over(self.lake, displaced, change.number)
             concluded += conclusions(batch, read, displaced, change.number)
-            self.failed |= {row["file_id"] for row in concluded if row["state"] == FAILED}
+            self.failed |= {row["file_id"]: row["path"] for row in concluded if row["state"] == FAILED}
             if not (purchases.changed or purchases.rejects or any(ledger.is_news(row) for row in concluded)):
                 report.add_result(batch, read, displaced, purchases, set())
                 self._check(report, purchases, set())

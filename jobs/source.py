@@ -36,11 +36,15 @@ class Source:
         return sorted(known.path for known in self.ledger.held() if not self._has(known))
 
     def given_up(self) -> list[Statement]:
-        """Files that no run could read, or that a dead run was about to, and that are not there any more as they were."""
+        """Files that no run could read, or that a dead run was about to, and that are not there any more as they were.
+
+        What this run itself could not read stays as it said.
+        """
         if self.is_empty:  # most likely not mounted
             return []
         open_ones = (known for known in self.ledger.statements.values() if known.state in (FAILED, PLANNED))
-        return [known for known in open_ones if not self._has_unchanged(known)]
+        mine = self.ledger.tried_paths
+        return [known for known in open_ones if known.path not in mine and not self._has_unchanged(known)]
 
     def _has(self, known: Statement) -> bool:
         top = archive_of(known.path)

@@ -14,6 +14,7 @@ from jobs.progress import Stages
 from jobs.run import Run
 from jobs.schemas import FILES, QUARANTINE
 from jobs.status import lake_status
+from jobs.tasks import make_tasks
 from tests.jobs.test_run import World
 from tests.rows import NOON, event, lines, message
 
@@ -44,6 +45,26 @@ def test_a_file_that_cannot_be_read_is_tried_once_a_run_though_it_fills_a_batch(
     [again] = world.run(batch_bytes=1)
     assert again.files["failed"] == 1
     assert products(world) == ["old"]
+
+
+def test_a_file_that_grows_all_the_while_is_tried_once_a_run_though_it_fills_a_batch(world, monkeypatch):
+    world.put("iOS/2016-02-02/live", views("live"))
+    growing = world.path / "events/iOS/2016-02-02/live"
+    world.put("iOS/2016-02-01/a", views("old"))
+
+    def grows(*arguments):
+        with growing.open("ab") as stream:
+            stream.write(views("more"))
+        return make_tasks(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("jobs.run.make_tasks", grows)
+        reports = world.run(batch_bytes=1)
+    assert [(report.files["failed"], report.files["loaded"]) for report in reports] == [(1, 0), (0, 1)]
+    assert products(world) == ["old"]
+    [again] = world.run(batch_bytes=1)
+    assert again.files["failed"] == 0
+    assert products(world) == ["live", "more", "old"]
 
 
 def test_a_changed_file_that_cannot_be_read_keeps_its_old_rows_and_does_not_keep_the_run(world):

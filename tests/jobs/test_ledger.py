@@ -77,8 +77,8 @@ def test_the_ledger_of_a_lake_goes_by_these_statements_before_and_after_they_are
     lake = make_lake(tmp_path)
     lake.append(FILES, rows_of(FILES, [said("a", "loaded", minute=9, batch=2), said("b", "planned", batch=2)]), 2)
     lake.append(FILES, rows_of(FILES, [said("a", "planned", batch=3), said("b", "loaded", batch=1)]), 3)
-    ledger = Ledger.read(lake, tried=["c"])
+    ledger = Ledger.read(lake, tried={"c": "iOS/c"})
     assert {file_id: known.state for file_id, known in ledger.statements.items()} == {"a": "planned", "b": "planned"}
-    assert ledger.tried == {"c"}
+    assert ledger.tried == {"c": "iOS/c"}
     lake.overwrite(FILES, newest_statements(lake.read(FILES)), 4)
-    assert Ledger.read(lake, tried=["c"]) == ledger
+    assert Ledger.read(lake, tried={"c": "iOS/c"}) == ledger
