@@ -98,32 +98,54 @@ def check_root(root: str) -> None:
 def list_events(root: str, unfinished_names: tuple[str, ...], young_seconds: float = 0) -> Listing:
     """Every event file under the root, sorted by path; archives are listed as files, not opened.
 
-    Files with a name of unfinished ones, or changed less than ``young_seconds`` ago, are set apart.
+    Files with a name of unfinished ones, or changed less than ``young_seconds`` ago, are set apart. A folder that cannot be listed
+    stands for its files, with a path that ends in ``/``: like a file that cannot be read, it holds up no other.
 
     Raises:
         JobError: the root is missing or cannot be read.
     """
     check_root(root)
     top = Path(root)
-    if top.is_file():
-        return Listing([_event_file(top, written(top.name), None)], [])
     files: list[EventFile] = []
     unfinished: list[str] = []
     youngest = (time.time() - young_seconds) * 1e6 if young_seconds else math.inf
-    for folder, names, entries in os.walk(top, onerror=_raise, followlinks=True):
-        names.sort()
-        for name in entries:
-            path = Path(folder) / name
-            relative = path.relative_to(top).as_posix()
-            if any(fnmatch(part, pattern) for part in relative.split("/") for pattern in unfinished_names):
-                unfinished.append(written(relative))
-                continue
-            file = _event_file(path, written(relative), _platform(relative))
-            if file.modified_us > youngest:
-                unfinished.append(file.path)
-            else:
-                files.append(file)
+    for path, relative in [(top, top.name)] if top.is_file() else _entries(top):
+        if any(fnmatch(part, pattern) for part in relative.split("/") if part for pattern in unfinished_names):
+            unfinished.append(written(relative))
+            continue
+        file = _event_file(path, written(relative), _platform(relative))
+        if file.modified_us > youngest:
+            unfinished.append(file.path)
+        else:
+            files.append(file)
     return Listing(sorted(files, key=lambda file: file.path), sorted(unfinished))
+
+
+def _entries(top: Path) -> Iterator[tuple[Path, str]]:
+    """Every file below a folder, then the folders that cannot be listed, with their paths below it; theirs end in ``/``.
+
+    Raises:
+        JobError: it cannot be listed itself.
+    """
+    closed: list[Path] = []
+
+    def note(error: OSError) -> None:
+        if error.filename == str(top):
+            raise JobError(
+                f"cannot list {written(error.filename)}: {error.strerror}; give this user the right to read it"
+            )
+        if not isinstance(error, FileNotFoundError):  # else it was taken away in this moment
+            closed.append(Path(error.filename))
+
+    for folder, names, entries in os.walk(top, onerror=note, followlinks=True):
+        names[:] = sorted(name for name in names if not _leads_back(Path(folder, name)))
+        yield from ((path, path.relative_to(top).as_posix()) for path in (Path(folder, name) for name in entries))
+    yield from ((path, f"{path.relative_to(top).as_posix()}/") for path in closed)
+
+
+def _leads_back(folder: Path) -> bool:
+    """Whether this is a link to a folder that it stands in: to follow it would list the same files again and again."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 def is_archive(root: str, file: EventFile) -> bool:
@@ -181,7 +203,10 @@ def open_file(root: str, file: EventFile) -> Iterator[BinaryIO]:
 
 def _check_regular(path: Path) -> None:
     """Returns if this can be opened: a pipe would be waited for without end, a device may do anything."""
-    if not stat.S_ISREG(path.stat().st_mode):
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise UnreadableFile("is a folder that cannot be listed; give this user the right to read it")
+    if not stat.S_ISREG(mode):
         raise UnreadableFile("is no regular file but a pipe, socket or device; take it out of the folder")
 
 
@@ -213,7 +238,3 @@ def _common_folder(names: list[str]) -> str:
     tops = {name.partition("/")[0] if "/" in name else "" for name in names}
     top = tops.pop() if len(tops) == 1 else ""
     return f"{top}/" if top and top.lower() not in _BY_NAME else ""
-
-
-def _raise(error: OSError) -> None:
-    raise JobError(f"cannot list {written(error.filename)}: {error.strerror}; give this user the right to read it")

@@ -47,8 +47,10 @@ def lake_lock(root: str, job: str, wait_seconds: float, say: Callable[[str], Non
         file.truncate(0)
         json.dump({"job": job, "pid": os.getpid(), "host": socket.gethostname(), "since": _now()}, file)
         file.flush()
-        yield
-        file.truncate(0)
+        try:
+            yield
+        finally:
+            file.truncate(0)
 
 
 def give_way(root: str, wait_seconds: float) -> None:
@@ -70,7 +72,10 @@ def give_way(root: str, wait_seconds: float) -> None:
 
 
 def lock_holder(root: str) -> dict[str, Any] | None:
-    """Who holds the lake's lock now: job, pid, host and since (ISO, UTC); None when it is free."""
+    """Which run holds the lake's lock now: job, pid, host and since (ISO, UTC); None when none does.
+
+    Another program may hold it, such as a backup under ``flock``: the note that a dead run left is not about that one.
+    """
     try:
         with (Path(root) / NAME).open("r", encoding="utf-8") as file:
             return None if _locked(file, fcntl.LOCK_SH) else _holder(file)
@@ -100,7 +105,7 @@ def _acquire(file: TextIO, queue: TextIO, root: str, wait_seconds: float, say: C
         _locked(queue, fcntl.LOCK_SH)  # refused only in the moment in which another looks whether anybody waits
         if _locked(file, fcntl.LOCK_EX):
             return
-        who, waited = _described(_holder(file) or {}), time.monotonic() - start
+        who, waited = _described(_holder(file)), time.monotonic() - start
         if waited >= max(wait_seconds, _LOOK_SECONDS):
             raise JobError(
                 f"the lake {root} is in use by {who}; waited {wait_seconds:g} s: try again when it has ended, "
@@ -112,7 +117,9 @@ def _acquire(file: TextIO, queue: TextIO, root: str, wait_seconds: float, say: C
         time.sleep(_POLL_SECONDS)
 
 
-def _described(holder: dict[str, Any]) -> str:
+def _described(holder: dict[str, Any] | None) -> str:
+    if holder is None:
+        return "a program that is no run (a backup under flock?)"
     since, host = holder.get("since", "?"), holder.get("host", "?")
     return f"{holder.get('job', 'a run')} (pid {holder.get('pid', '?')} on {host}, since {since})"
 
@@ -123,7 +130,20 @@ def _holder(file: TextIO) -> dict[str, Any] | None:
         value = json.loads(file.read())
     except ValueError:
         return None
-    return value if isinstance(value, dict) else None
+    return value if isinstance(value, dict) and not _is_dead(value) else None
+
+
+def _is_dead(holder: dict[str, Any]) -> bool:
+    """Whether the run that left a note was killed, as far as this host can tell."""
+    if holder.get("host") != socket.gethostname() or not isinstance(holder.get("pid"), int):
+        return False
+    try:
+        os.kill(holder["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # somebody else's: it lives
+        return False
+    return False
 
 
 def _now() -> str:

@@ -21,6 +21,7 @@ class Source:
     def __post_init__(self) -> None:
         self._files = {file.path: file for file in self.listing.files}
         self._unfinished = set(self.listing.unfinished)
+        self._closed = tuple(path for path in self._files if path.endswith("/"))
 
     def looked_into(self, file: EventFile, holds: Iterable[EventFile]) -> None:
         """A listed file holds these: an archive its members, any other file itself."""
@@ -48,7 +49,7 @@ class Source:
 
     def _has(self, known: Statement) -> bool:
         top = archive_of(known.path)
-        if top in self._unfinished:
+        if top in self._unfinished or top.startswith(self._closed):  # in a folder that cannot be listed it may be
             return True
         if top not in self._files:
             return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zipfile
 from datetime import date
@@ -207,3 +208,63 @@ def test_names_that_are_no_utf8_are_listed_as_text_and_read(tmp_path):
 
 def test_the_keys_of_files_do_not_change_from_release_to_release():
     assert EventFile("iOS/visão 1.json", "iOS", 7, 1).file_id == xxh3_128_hexdigest("iOS/visão 1.json\n7\n1".encode())
+
+
+def closed(monkeypatch, *folders, number=errno.EACCES):
+    """Makes these folders refuse to be listed; the tests may run as a user who may list everything."""
+    really = os.scandir
+
+    def scandir(path):
+        if Path(path) in folders:
+            raise OSError(number, os.strerror(number), str(path))
+        return really(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+
+
+def test_a_folder_that_cannot_be_listed_is_told_like_a_file_and_holds_up_no_other(tmp_path, monkeypatch):
+    put(tmp_path, "iOS/locked/a")
+    put(tmp_path, "iOS/open/b")
+    put(tmp_path, "lost+found/c")
+    put(tmp_path, ".snapshots/d")
+    closed(monkeypatch, *(tmp_path / name for name in ("iOS/locked", "lost+found", ".snapshots")))
+    assert found(tmp_path) == {"iOS/locked/": "iOS", "iOS/open/b": "iOS", "lost+found/": None}
+    [folder] = [file for file in list_events(str(tmp_path), UNFINISHED).files if file.path == "iOS/locked/"]
+    with (
+        pytest.raises(UnreadableFile, match="cannot be listed; give this user the right"),
+        open_file(str(tmp_path), folder),
+    ):
+        pass
+
+
+def test_a_folder_that_vanishes_while_it_is_looked_at_is_not_there(tmp_path, monkeypatch):
+    put(tmp_path, "iOS/moved/a")
+    put(tmp_path, "iOS/b")
+    closed(monkeypatch, tmp_path / "iOS/moved", number=errno.ENOENT)
+    assert found(tmp_path) == {"iOS/b": "iOS"}
+
+
+def test_a_root_that_cannot_be_listed_ends_the_run(tmp_path, monkeypatch):
+    put(tmp_path, "iOS/a")
+    closed(monkeypatch, tmp_path)
+    with pytest.raises(JobError, match="Permission denied; give this user the right"):
+        list_events(str(tmp_path), UNFINISHED)
+
+
+def test_links_to_other_folders_are_followed_and_those_that_lead_back_are_not(tmp_path):
+    root, other = tmp_path / "events", tmp_path / "other"
+    put(root, "iOS/a")
+    put(other, "deep/b")
+    (root / "iOS" / "elsewhere").symlink_to(other)
+    (root / "iOS" / "again").symlink_to(root / "iOS")
+    (root / "iOS" / "top").symlink_to(root)
+    (other / "deep" / "up").symlink_to(other)
+    assert found(root) == {"iOS/a": "iOS", "iOS/elsewhere/deep/b": "iOS"}
+
+
+def test_a_zip_as_the_root_is_left_for_later_like_any_file(tmp_path):
+    archive(tmp_path / "all.zip.tmp", iOS__a=b"1")
+    assert list_events(str(tmp_path / "all.zip.tmp"), UNFINISHED).unfinished == ["all.zip.tmp"]
+    archive(tmp_path / "all.zip", iOS__a=b"1")
+    young = list_events(str(tmp_path / "all.zip"), UNFINISHED, young_seconds=3600)
+    assert (young.files, young.unfinished) == ([], ["all.zip"])

@@ -120,6 +120,29 @@ def test_the_lock_of_a_killed_holder_is_free_at_once(tmp_path, holder):
         pass
 
 
+def test_who_holds_the_lock_after_a_run_that_failed_or_was_killed_is_not_told_to_be_that_run(tmp_path, holder):
+    root, waits = str(tmp_path), []
+    with (tmp_path / NAME).open("a") as backup:
+
+        def during_a_backup():
+            fcntl.flock(backup, fcntl.LOCK_EX)
+            assert lock_holder(root) is None
+            with (
+                pytest.raises(JobError, match="in use by a program that is no run"),
+                lake_lock(root, "b", 0, waits.append),
+            ):
+                pass
+            fcntl.flock(backup, fcntl.LOCK_UN)
+
+        holder.kill()
+        holder.wait()
+        during_a_backup()
+        with pytest.raises(JobError, match="full"), lake_lock(root, "daily", 0, print):
+            raise JobError("the disk is full")
+        assert (tmp_path / NAME).read_text() == ""
+        during_a_backup()
+
+
 def test_the_lock_can_be_taken_again_after_use(tmp_path):
     for _ in range(2):
         with lake_lock(str(tmp_path), "daily", 0, print):

@@ -17,6 +17,7 @@ from jobs.discover import list_events
 from jobs.events import FileResult, Read
 from jobs.ledger import DUPLICATE, FAILED, LOADED, PLANNED, UNKNOWN_PLATFORM, Ledger, Statement
 from jobs.plan import Selection, plan_listing
+from tests.jobs.test_discover import closed
 
 NOW = datetime(2016, 2, 1, tzinfo=timezone.utc)
 
@@ -34,10 +35,12 @@ class Folder:
         file.write_bytes(content)
         os.utime(file, (changed, changed))
 
-    def know(self, path, state=LOADED, duplicate_of=None):
+    def know(self, path, state=LOADED, duplicate_of=None, *, read=True):
         [file] = [file for file in list_events(str(self.root), ()).files if file.path == path]
-        with (self.root / path).open("rb") as stream:
-            checksum = content_checksum(stream)
+        checksum = None
+        if read:
+            with (self.root / path).open("rb") as stream:
+                checksum = content_checksum(stream)
         self.ledger.statements[file.file_id] = Statement(
             file.file_id, path, file.platform, file.size, state, checksum, duplicate_of, None, None, NOW
         )
@@ -268,3 +271,18 @@ def test_a_loose_file_that_is_also_a_member_is_read_once(folder):
     batch = folder.batch()
     assert len(batch.files) == 1
     assert len(batch.duplicates) == 1
+
+
+def test_files_in_a_folder_that_cannot_be_listed_now_are_not_taken_for_gone(folder, monkeypatch):
+    folder.put("iOS/locked/a")
+    folder.put("iOS/locked/failed", b"xx")
+    folder.know("iOS/locked/a")
+    folder.know("iOS/locked/failed", FAILED)
+    closed(monkeypatch, folder.root / "iOS/locked")
+    plan = folder.plan()
+    assert plan.removed == []
+    [batch] = plan.batches
+    assert (paths(batch.files), batch.given_up) == (["iOS/locked/"], [])
+    folder.know("iOS/locked/", FAILED, read=False)
+    monkeypatch.undo()
+    assert [known.path for known in folder.batch().given_up] == ["iOS/locked/"]
