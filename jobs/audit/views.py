@@ -1,6 +1,7 @@
 """Counts the views of cells again: every file that can hold one is read once, and of a view's copies one counts.
 
-Which files those are, the ledger says (first and last time of each). A file that is gone or not what was loaded leaves its days
+Which files those are, the ledger says (first and last time of each); one in which it knows no view is read for the day that it is
+about, as views may have been overlooked in it. A file that is gone or not what was loaded leaves its days
 unchecked; so does one that the simple reader does not understand.
 """
 
@@ -10,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, time, timezone
 from typing import Any
 
 from rich.console import Console
@@ -29,7 +30,10 @@ from jobs.schemas import FILES
 
 @dataclass(frozen=True)
 class LoadedFile:
-    """A file whose views are published, and what the ledger says of it."""
+    """A loaded file with records, and what the ledger says of it.
+
+    ``first`` and ``last`` are the times of its views; where there is none, the ends of the day that it is about.
+    """
 
     file: EventFile
     platform: str
@@ -76,9 +80,9 @@ class Recount:
 
 
 def find_files(lake: Lake, publication: dict[str, Any]) -> list[LoadedFile]:
-    """The loaded files that hold views, in order of their paths."""
+    """The loaded files that hold records, in order of their paths."""
     rows = newest_statements(lake.read(FILES, version=publication[f"{FILES.name}_version"])).to_pylist()
-    loaded = [_loaded_file(row) for row in rows if row["state"] == LOADED and row["views"]]
+    loaded = [_loaded_file(row) for row in rows if row["state"] == LOADED and row["records"]]
     return sorted(loaded, key=lambda file: file.file.path)
 
 
@@ -147,12 +151,7 @@ def _read(config: Config, file: LoadedFile, once: ViewsOnce, recount: Recount) -
 
 
 def _loaded_file(row: dict[str, Any]) -> LoadedFile:
-    return LoadedFile(
-        event_file(row),
-        row["platform"],
-        row["layout"],
-        row["views"],
-        row["quarantined_records"],
-        row["first_time"],
-        row["last_time"],
-    )
+    file = event_file(row)
+    whole_day = (datetime.combine(file.day, end, timezone.utc) for end in (time.min, time.max))
+    first, last = (row["first_time"], row["last_time"]) if row["views"] else whole_day
+    return LoadedFile(file, row["platform"], row["layout"], row["views"], row["quarantined_records"], first, last)

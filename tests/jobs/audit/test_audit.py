@@ -64,6 +64,23 @@ def test_a_count_that_is_one_too_high_is_found_with_its_files(world):
     assert "iOS/x.json" in text
 
 
+def test_a_file_in_which_every_view_was_overlooked_is_found(world):
+    world.put("2016-02-01.json", VIEWS)
+    world.load("2016-02-01.json", None, None, views=0)
+    world.publish()
+    findings, text = world.audit()
+    assert findings.exit_code == 3
+    assert "mismatch: iOS/2016-02-01.json holds 3 views, the ledger says 0" in text
+
+
+def test_a_file_without_a_view_changes_nothing(world):
+    world.put("2016-02-01.json", lines(message(event("c", kind="other"), message_id="3")))
+    world.load("2016-02-01.json", None, None, views=0)
+    world.publish()
+    findings, _ = world.audit()
+    assert (findings.exit_code, len(findings.checked)) == (0, len(findings.cells))
+
+
 def test_only_what_is_published_counts(world):
     world.replace(CTR_MINUTE, [(T1, "a", 3, 1), (T2, "b", 1, 0)])
     findings, _ = world.audit()

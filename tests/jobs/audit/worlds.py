@@ -53,7 +53,7 @@ class World:
     def load(self, name, first, last, views, layout="lines", broken=0):
         """What the ledger says of a file as it lies there now."""
         [file] = [file for file in list_events(str(self.path / "events"), ()).files if file.path == f"iOS/{name}"]
-        facts = {"views": views, "layout": layout, "quarantined_records": broken}
+        facts = {"records": 1, "views": views, "layout": layout, "quarantined_records": broken}
         record(self.lake, [statement(file, 1, LOADED, first_time=first, last_time=last, **facts)], 1)
 
     def claim(self, *cells):
