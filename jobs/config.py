@@ -174,6 +174,11 @@ class Config(BaseSettings):
         description=f"limits that make a run exit 3, the others warn; of {', '.join(LIMITS)}",
     )
 
+    @property
+    def platform_of_device(self) -> dict[str, str]:
+        """The platform of each alias, which is in small letters."""
+        return {alias.lower(): platform for platform, aliases in self.device_aliases.items() for alias in aliases}
+
     @field_validator("orders_timezone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
@@ -189,6 +194,19 @@ class Config(BaseSettings):
         unknown = sorted(set(value) - set(PLATFORMS))
         if unknown:
             raise ValueError(f"{', '.join(unknown)}: wanted only {', '.join(PLATFORMS)}")
+        return value
+
+    @field_validator("device_aliases")
+    @classmethod
+    def _one_platform_each(cls, value: dict[str, Names]) -> dict[str, Names]:
+        platforms: dict[str, str] = {}
+        for platform, aliases in value.items():
+            for alias in aliases:
+                other = platforms.setdefault(alias.lower(), platform)
+                if other != platform:
+                    raise ValueError(
+                        f"{alias} is in {other} and in {platform}: wanted each in one of them, in any case"
+                    )
         return value
 
     @field_validator("fatal_limits")

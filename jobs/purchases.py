@@ -191,8 +191,7 @@ def _counts(compared: Compared, *, windowed: bool) -> dict[str, Any]:
 
 
 def _platform(config: Config) -> Column:
-    aliases = [(alias.lower(), platform) for platform, names in config.device_aliases.items() for alias in names]
-    table = F.create_map(*[F.lit(text) for text in chain.from_iterable(aliases)])
+    table = F.create_map(*[F.lit(text) for text in chain.from_iterable(config.platform_of_device.items())])
     return F.try_element_at(table, F.coalesce(F.lower(F.trim("device")), F.lit("")))
 
 

@@ -102,6 +102,11 @@ def test_tables_of_the_environment_are_json(conf, monkeypatch):
     assert config.columns.item_id == ("id",)
 
 
+def test_a_spelling_may_stand_twice_for_one_platform(conf):
+    config = conf(MINIMAL + '[device_aliases]\niOS = ["iPhone", "iphone", "iPad"]\nAndroid = ["droid"]\n')
+    assert config.platform_of_device == {"iphone": "iOS", "ipad": "iOS", "droid": "Android"}
+
+
 @pytest.mark.parametrize(
     ("name", "value", "wanted"),
     [
@@ -114,6 +119,11 @@ def test_tables_of_the_environment_are_json(conf, monkeypatch):
         ("EXCLUDED_STATUSES", "[1]", "excluded_statuses.0: found 1: Input should be a valid string"),
         ("DEVICE_ALIASES", "foo", "device_aliases: found 'foo': wanted a JSON object such as"),
         ("DEVICE_ALIASES", "3", "device_aliases: found 3: Input should be a valid dictionary"),
+        (
+            "DEVICE_ALIASES",
+            '{"iOS": "web", "MobileWeb": "Web"}',
+            "Web is in iOS and in MobileWeb: wanted each in one of them",
+        ),
         ("COLUMNS", "", "columns: found '': wanted a JSON object such as"),
         ("COLUMNS", '{"date": "d"}', "columns.date: no such setting"),
     ],
