@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from jobs.pace import Pace
 
 _LINE_SECONDS = 10.0
 
@@ -32,11 +34,11 @@ class Stages:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - begin, 3)
 
     @contextmanager
-    def tasks(self, spark: SparkSession, text: str, total: int) -> Iterator[None]:
-        """Shows how many of a Spark job's tasks are done while the body runs it."""
+    def tasks(self, spark: SparkSession, text: str, total: int, size: int = 0) -> Iterator[None]:
+        """Shows how many of a Spark job's tasks, which read ``size`` bytes, are done while the body runs it."""
         spark.sparkContext.setJobDescription(text)
         ended = threading.Event()
-        watcher = threading.Thread(target=self._watch, args=(spark, text, total, ended), daemon=True)
+        watcher = threading.Thread(target=self._watch, args=(spark, text, total, size, ended), daemon=True)
         watcher.start()
         try:
             yield
@@ -45,19 +47,29 @@ class Stages:
             watcher.join()
             spark.sparkContext.setJobDescription("")
 
-    def _watch(self, spark: SparkSession, text: str, total: int, ended: threading.Event) -> None:
+    def _watch(self, spark: SparkSession, text: str, total: int, size: int, ended: threading.Event) -> None:
         with _bar(self.console) as bar:
             shown = bar.add_task(text, total=total)
-            said = time.monotonic()
+            began = said = time.monotonic()
             while not ended.wait(0.5):
                 try:
-                    done = _done(spark)
+                    done = min(_done(spark), total)  # another job of the session may have tasks, too
                 except (Py4JError, OSError):  # the JVM is gone: who waits for the tasks says so
                     return
-                bar.update(shown, completed=min(done, total))
+                bar.update(shown, completed=done)
                 if not self.console.is_terminal and time.monotonic() - said >= _LINE_SECONDS:
-                    self.console.print(f"{text}: {done} of {total} tasks")
                     said = time.monotonic()
+                    self.console.print(f"{text}: {how_far(done, total, size, said - began)}", highlight=False)
+
+
+def how_far(done: int, total: int, size: int, seconds: float) -> str:
+    """Tasks done and, from the first one on, how fast they read their ``size`` bytes and how long the others will take."""
+    parts = [f"{done:,} of {total:,} tasks"]
+    if done:
+        read = size * done // total
+        parts += [f"{read / 1e6 / seconds:,.0f} MB/s"] if size else []
+        parts.append(f"{Pace(done, seconds).left(total - done)} left")
+    return ", ".join(parts)
 
 
 @contextmanager
@@ -80,7 +92,7 @@ def counting(console: Console, text: str, total: int) -> Iterator[Callable[[], N
 
 def _bar(console: Console) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
 
 
 def _done(spark: SparkSession) -> int:

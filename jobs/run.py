@@ -146,7 +146,7 @@ class Run:
             task_bytes = size_of_tasks(batch.bytes, cores, self.config.task_bytes)
             tasks = make_tasks(self.config.events, batch.files, task_bytes)
             reading = Reading(self.config.events, self.config.lake, self.config.record_bytes, number, self.day)
-            with self.stages.tasks(self.spark, f"reading {len(batch.files):,} files", len(tasks)):
+            with self.stages.tasks(self.spark, f"reading {len(batch.files):,} files", len(tasks), batch.bytes):
                 return read_events(self.spark, tasks, reading)
 
     def _write(self, replaced: list[Statement], read: Read, purchases: Purchases, number: int) -> set[Partition]:

@@ -34,31 +34,36 @@ def durations(uncut, tmp_path_factory):
     return start, time.monotonic() - begin
 
 
-@pytest.mark.parametrize("seed", range(rounds(6, 100)))
-def test_a_run_killed_at_a_random_moment_is_repeated_by_a_plain_run(uncut, durations, spark, tmp_path, seed):
-    choose = random.Random(seed)
+def run_until(uncut, durations, lake, log, seed):
+    """A real run at a random moment, with its night and what it was, for the message of a failure."""
     night = seed % 2
-    moment = choose.uniform(-0.1, 1.0)  # of the time in which it holds the lake; below 0: before that
-    whole_tree = choose.random() < 0.7
-    lake, log = uncut.start(night, tmp_path / "lake"), tmp_path / "log"
-    env = uncut.nights[night].env(lake)
-    what = f"seed {seed}, night {night}, moment {moment:.3f}, {'tree' if whole_tree else 'driver alone'}"
-
-    killed = Tree(DAILY, env, log)
+    moment = random.Random(seed).uniform(-0.1, 1.0)  # of the time in which it holds the lake; below 0: before that
+    running = Tree(DAILY, uncut.nights[night].env(lake), log)
     if moment < 0:
         time.sleep(-moment * 10 * durations[0])
     else:
-        seconds_until_locked(lake, killed)
+        seconds_until_locked(lake, running)
         time.sleep(moment * durations[1])
-    if whole_tree:
-        killed.kill()
-    else:
-        killed.kill_driver()
+    return running, night, f"seed {seed}, night {night}, moment {moment:.3f}"
 
+
+@pytest.mark.parametrize("seed", range(rounds(6, 100)))
+def test_a_run_killed_at_a_random_moment_is_repeated_by_a_plain_run(uncut, durations, spark, tmp_path, seed):
+    lake, log = uncut.start(seed % 2, tmp_path / "lake"), tmp_path / "log"
+    killed, night, what = run_until(uncut, durations, lake, log, seed)
+    killed.kill()
     uncut.again(spark, night, lake, log, by_command=seed % 4 == 3)
     check_same(tables(lake), uncut.tables[night], what)
-    if not whole_tree:
-        killed.wait_until_gone()
+
+
+@pytest.mark.parametrize("seed", range(rounds(1, 10)))
+def test_a_run_whose_driver_alone_is_killed_is_repeated_by_a_plain_run(uncut, durations, spark, tmp_path, seed):
+    lake, log = uncut.start(seed % 2, tmp_path / "lake"), tmp_path / "log"
+    killed, night, what = run_until(uncut, durations, lake, log, seed)
+    killed.kill_driver()
+    uncut.again(spark, night, lake, log, by_command=seed % 4 == 3)
+    check_same(tables(lake), uncut.tables[night], what)
+    killed.wait_until_gone()
 
 
 @pytest.mark.parametrize("seed", range(rounds(1, 10)))

@@ -16,7 +16,7 @@ from tests.faults.tree import Tree
 
 pytestmark = [pytest.mark.faults, pytest.mark.spark, pytest.mark.slow]
 
-PARTS = 10
+PARTS = rounds(1, 10)
 """In which the steps are played, so that it is seen how far they are."""
 
 WRITES = ("create", "commit", "append", "overwrite", "restore")
@@ -35,6 +35,10 @@ def die(uncut, spark, night, lake, step):
 
 
 def test_the_steps_are_a_write_of_every_table_and_the_publication_last(uncut):
+    for steps in uncut.steps:
+        assert steps.index("after append files 1") < steps.index("before read_events 1"), (
+            "the plan is written before reading"
+        )
     first, second = (writes(steps) for steps in uncut.steps)
     assert first[:9] == [f"after create {table.name} 1" for table in TABLES]
     written = {step.split()[2] for step in first[9:]}
@@ -79,11 +83,10 @@ def test_recovery_that_dies_after_each_table_goes_on_where_it_ended(uncut, spark
     check_same(tables(lake), uncut.tables[1], "after recovery in pieces")
 
 
-@pytest.mark.skipif(not rounds(0, 1), reason="a process tree for every step takes long: make test-faults")
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_process_tree_killed_at_any_step(uncut, spark, tmp_path, part):
     steps = [(night, step) for night in (0, 1) for step in uncut.steps[night]]
-    for number, (night, step) in enumerate(random.Random(0).sample(steps, rounds(0, len(steps)))[part::PARTS]):
+    for number, (night, step) in enumerate(random.Random(0).sample(steps, rounds(3, len(steps)))[part::PARTS]):
         lake = uncut.start(night, tmp_path / f"{night}_{step.replace(' ', '_')}")
         log = tmp_path / "log"
         env = {**uncut.nights[night].env(lake), "CTR_BATCH_BYTES": str(ONE_BATCH)}

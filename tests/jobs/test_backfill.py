@@ -7,6 +7,7 @@ import pytest
 from jobs import cli
 from jobs.lake import Lake
 from jobs.pace import Pace
+from jobs.progress import how_far
 from jobs.publish import publish
 
 
@@ -59,3 +60,6 @@ def test_the_time_left_follows_the_pace():
     assert Pace(100, 1.0).left(12_000) == "about 2.0 minutes"
     assert Pace(100, 1.0).left(100 * 3600 * 5) == "about 5.0 hours"
     assert Pace(0, 0.0).left(5) == "unknown time"
+    assert how_far(0, 80, 10**10, 3.0) == "0 of 80 tasks"
+    assert how_far(20, 80, 10**10, 10.0) == "20 of 80 tasks, 250 MB/s, about 0.5 minutes left"
+    assert how_far(20, 80, 0, 10.0) == "20 of 80 tasks, about 0.5 minutes left"

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import socket
+from datetime import datetime, timedelta, timezone
 
 import pytest
+from pyspark import SparkContext
 
 from jobs import cli, status
 from jobs.errors import JobError
 from jobs.lake import Lake
+from jobs.lock import lake_lock
 from jobs.publish import publish
 
 
@@ -73,6 +79,30 @@ def test_status_tells_the_publication_as_text_and_as_json(env, capsys):
     assert told["publication"]["number"] == 1
     assert told["publication"]["versions"]["views"] == 0
     assert told["running"] is None
+
+
+def test_status_tells_who_holds_the_lake_and_starts_no_jvm(env, monkeypatch, capsys):
+    def start(*_, **__):
+        raise AssertionError("status starts Spark")
+
+    monkeypatch.setattr(SparkContext, "_ensure_initialized", start)
+    root = str(env / "lake")
+    Lake(root).create()
+    publish(Lake(root), 1, "daily", {})
+    with lake_lock(root, "backfill", 0, print):
+        assert cli.main(["status"]) == 0
+        host, pid = re.escape(socket.gethostname()), os.getpid()
+        assert re.search(rf"^running: backfill \(pid {pid} on {host}, since 20\S+\)$", capsys.readouterr().out, re.M)
+        assert cli.main(["status", "--json"]) == 0
+        running = json.loads(capsys.readouterr().out)["running"]
+        assert {name: running[name] for name in ("job", "pid", "host")} == {
+            "job": "backfill",
+            "pid": pid,
+            "host": socket.gethostname(),
+        }
+        assert datetime.now(timezone.utc) - datetime.fromisoformat(running["since"]) < timedelta(hours=1)
+    assert cli.main(["status"]) == 0
+    assert "running:" not in capsys.readouterr().out
 
 
 def test_an_error_of_a_job_is_one_line_and_exits_1(env, monkeypatch, capsys):

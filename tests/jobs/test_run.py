@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import random
+import re
 import sqlite3
 import zipfile
 from datetime import date
@@ -49,6 +50,7 @@ class World:
             shop.execute("insert into order_items values (1, 1, '10_001')")
         shop.close()
         self.lake = Lake(str(path / "lake"))
+        self.console = Console(quiet=True)
 
     def put(self, path, content, changed=None):
         file = self.path / "events" / path
@@ -62,7 +64,7 @@ class World:
         return Config(events=str(self.path / "events"), lake=self.lake.root, purchases_url=shop, **settings)
 
     def run(self, job="daily", selection=None, **settings):
-        run = Run(self.config(**settings), job, self.spark, Stages(Console(quiet=True)), selection or Selection())
+        run = Run(self.config(**settings), job, self.spark, Stages(self.console), selection or Selection())
         return run(lambda report: report.show(Console(quiet=True)))
 
     def days(self):
@@ -375,8 +377,13 @@ def test_a_backfill_publishes_each_batch_newest_first_and_goes_on_where_it_ended
         world.put(f"iOS/2016-02-0{day}/a", lines(message(event(f"p{day}", NOON + (day - 1) * DAY))))
     only = world.run("backfill", Selection(first=date(2016, 2, 3)))
     assert [report.publication for report in only] == [1]
+    world.console = Console(file=io.StringIO(), width=200)
     reports = world.run("backfill", Selection(), batch_bytes=1)
     assert [report.publication for report in reports] == [2, 3]
+    [said] = [line for line in world.console.file.getvalue().splitlines() if line.startswith("batch of")]
+    assert re.fullmatch(
+        r"batch of [\d.]+ MB done; \d+ MB/s so far; left: 1 batches, [\d.]+ MB, about [\d.]+ minutes", said
+    )
     assert [row[2] for row in world.days()] == ["10_001", "p1", "p2", "p3"]
 
 
