@@ -151,6 +151,11 @@ def _held(lake: str, files: list[DataFile], names: list[str]) -> pa.Table:
     return pa.concat_tables([schema.empty_table(), *held])
 
 
+def read_items(lake: str, files: list[DataFile]) -> pa.Array:
+    """The ids of the items in data files of ``purchases``."""
+    return _held(lake, files, ["item_id"])["item_id"].drop_null().combine_chunks()
+
+
 def _without(some: pa.ChunkedArray, others: pa.ChunkedArray) -> int:
     """How many of some are not among the others."""
     return len(some) - int(pc.sum(pc.is_in(some, value_set=others.combine_chunks())).as_py() or 0)

@@ -132,7 +132,10 @@ class Config(BaseSettings):
     )
     excluded_statuses: Names = Field((), description="order statuses that are no purchase, any case")
     purchases_days: int | None = Field(
-        None, ge=1, description="read only orders of the last so many days; unset: all of them"
+        None,
+        ge=1,
+        description="read only orders of the last so many days; what becomes of older ones, or of those that move to an "
+        "older day, a run without it sees; unset: all of them",
     )
     unfinished_names: Names = Field(
         (".*", "_*", "*.tmp", "*._COPYING_", "*.part", "*.crdownload"),

@@ -17,14 +17,16 @@ from itertools import chain
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.compare import ITEM, OTHER_DEVICE, PURCHASE, Compared, Held, compare
+from jobs.compare import ITEM, OTHER_DEVICE, PURCHASE, Compared, Held, compare, read_items
 from jobs.config import Config
 from jobs.database import as_text, asking, count_repeated, find_columns, read_columns
 from jobs.datafiles import DataFile
 from jobs.lake import Lake, Partition
+from jobs.replace import rewrite_without_items
 from jobs.schemas import PURCHASES
 from jobs.settle import Settled, settle
 
@@ -66,9 +68,12 @@ def read_purchases(spark: SparkSession, config: Config, lake: Lake, batch: int, 
     """
     first = today - timedelta(days=config.purchases_days) if config.purchases_days else None
     held: dict[Partition, list[DataFile]] = defaultdict(list)
+    older: list[DataFile] = []
     for file in lake.files(PURCHASES):
         if first is None or file.date > first:
             held[file.date, file.platform].append(file)
+        else:
+            older.append(file)
     orders, order_items, duplicates = _read_both(spark, config, first)
     items = to_items(classify(orders, order_items, config), first)
     function = partial(_compare, held=Held(lake.root, dict(held), batch, today))
@@ -80,19 +85,32 @@ def read_purchases(spark: SparkSession, config: Config, lake: Lake, batch: int, 
     changed = compared.changed | vanished
     for key in vanished:
         compared.removed[key] = sum(file.rows for file in held[key])
+    removes = [file for key in changed & held.keys() for file in held[key]]
+    # What has moved to a day in the window is still held at its old one.
+    kept, left = rewrite_without_items(lake, older, _arrived(lake, compared.adds, removes)) if older else ([], [])
+    for file in left:
+        compared.removed[file.date, file.platform] += file.rows
+    for file in kept:
+        compared.removed[file.date, file.platform] -= file.rows
     return Purchases(
         counts={
             **_counts(compared, windowed=first is not None),
             "duplicate_orders": duplicates,
             "held": sum(file.rows for files in held.values() for file in files),
         },
-        changed=changed,
+        changed=changed | {(file.date, file.platform) for file in left},
         added=compared.added,
         removed=compared.removed,
-        adds=compared.adds,
-        removes=[file for key in changed & held.keys() for file in held[key]],
+        adds=[*compared.adds, *kept],
+        removes=[*removes, *left],
         rejects=settle(lake, compared.rejects, first),
     )
+
+
+def _arrived(lake: Lake, adds: list[DataFile], removes: list[DataFile]) -> pa.Array:
+    """The items that the one data files have and the others have not, by their ids."""
+    new, known = (read_items(lake.root, files) for files in (adds, removes))
+    return new.filter(pc.invert(pc.is_in(new, value_set=known)))
 
 
 def _compare(batches: Iterator[pa.RecordBatch], held: Held) -> Iterator[pa.RecordBatch]:

@@ -1,4 +1,4 @@
-"""Taking the rows of replaced event files out of a table: the data files that hold some are written again without them."""
+"""Taking rows out of a table: the data files that hold some are written again without them. Nothing is committed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 from jobs.datafiles import DataFile, DataFileWriter, file_schema
 from jobs.lake import Lake
 from jobs.ledger import Statement
-from jobs.schemas import Table
+from jobs.schemas import PURCHASES, Table
 
 
 def rewrite_without(lake: Lake, table: Table, replaced: Iterable[Statement]) -> tuple[list[DataFile], list[DataFile]]:
-    """Data files to add and data files to remove, so that no row of these event files is left. Nothing is committed.
+    """Data files to add and data files to remove, so that no row of these event files is left.
 
     Only partitions that can hold rows of one are looked into, so that the work does not grow with the history.
     """
@@ -28,22 +28,36 @@ def rewrite_without(lake: Lake, table: Table, replaced: Iterable[Statement]) -> 
             for known, first, last in spans
             if known.platform == held.platform and first <= held.date <= last
         }
-        kept = _without(lake, table, held, file_ids) if file_ids else None
+        kept = _without(lake, table, held, "file_id", pa.array(file_ids, pa.string())) if file_ids else None
         if kept is not None:
             adds += kept
             removes.append(held)
     return adds, removes
 
 
-def _without(lake: Lake, table: Table, held: DataFile, file_ids: set[str]) -> list[DataFile] | None:
-    """What is left of one data file, or None when it holds no row of these event files."""
+def rewrite_without_items(
+    lake: Lake, files: Iterable[DataFile], items: pa.Array
+) -> tuple[list[DataFile], list[DataFile]]:
+    """Likewise of these data files of ``purchases``, so that none of these order items, given by their ids, is left in them."""
+    adds: list[DataFile] = []
+    removes: list[DataFile] = []
+    for held in files if len(items) else []:
+        kept = _without(lake, PURCHASES, held, "item_id", items)
+        if kept is not None:
+            adds += kept
+            removes.append(held)
+    return adds, removes
+
+
+def _without(lake: Lake, table: Table, held: DataFile, column: str, values: pa.Array) -> list[DataFile] | None:
+    """What is left of one data file, or None when it holds no row with one of the values."""
     path = f"{lake.uri(table)}/{held.path}"
-    found = pc.unique(pq.read_table(path, columns=["file_id"], partitioning=None)["file_id"]).to_pylist()
-    if not file_ids.intersection(found):
+    found = pq.read_table(path, columns=[column], partitioning=None)[column]
+    if not pc.any(pc.is_in(found, value_set=values)).as_py():
         return None
     writer = DataFileWriter(lake.root, table, held.date, held.platform)
     source = pq.ParquetFile(path)
     for group in range(source.num_row_groups):
         rows = source.read_row_group(group).select(file_schema(table).names)
-        writer.write(rows.filter(pc.invert(pc.is_in(rows["file_id"], value_set=pa.array(file_ids, pa.string())))))
+        writer.write(rows.filter(pc.invert(pc.is_in(rows[column], value_set=values))))
     return writer.close()

@@ -278,6 +278,19 @@ def test_a_window_leaves_older_partitions_alone(spark, shop):
     assert [row["order_id"] for row in shop.rows()] == ["1"]
 
 
+def test_an_order_that_moves_into_the_window_leaves_the_day_on_which_it_was(spark, shop):
+    shop.order(1, "a", "b", time="2016-01-01 10:00:00")
+    shop.order(2, "c", time="2016-01-01 11:00:00")
+    shop.order(3, "d", time="2016-01-02 10:00:00")
+    shop.read(spark)
+    shop.run("update orders set order_date = '2016-02-09 10:00:00' where id = 1")
+    found = shop.read(spark, purchases_days=5)
+    assert found.changed == {(date(2016, 1, 1), "iOS"), (date(2016, 2, 9), "iOS")}
+    assert +found.removed == {(date(2016, 1, 1), "iOS"): 2}
+    assert [(row["product"], row["date"].day) for row in shop.rows()] == [("a", 9), ("b", 9), ("c", 1), ("d", 2)]
+    assert shop.read(spark, purchases_days=5).changed == shop.read(spark).changed == set()
+
+
 def test_a_window_reads_the_items_of_its_orders_alone(spark, shop):
     shop.order(1, "a", "b", time="2016-01-01 10:00:00")
     shop.order(2, "a", "c", time="2016-02-09 10:00:00")
