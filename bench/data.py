@@ -1,11 +1,13 @@
-"""The data of a benchmark: a generated sample that is kept between runs, and an empty purchase database."""
+"""The data of a benchmark: a generated sample that is kept between runs, and a purchase database, its own or an empty one."""
 
 from __future__ import annotations
 
+import csv
 import json
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,12 @@ class Data:
     def views(self) -> int:
         """Views, each counted once."""
         return int(self.truth["views_once"])
+
+    @property
+    def items(self) -> int:
+        """Order items in the CSV files."""
+        with (self.root / "order_items.csv").open("rb") as lines:
+            return sum(1 for _ in lines) - 1
 
     def describe(self) -> str:
         """The sample in one line."""
@@ -88,3 +96,34 @@ def empty_database(file: Path) -> str:
         shop.execute("create table order_items (id integer, order_id integer, code_color text)")
     shop.close()
     return f"jdbc:sqlite:{file}"
+
+
+def database_of(file: Path, data: Data, days: Collection[str] | None = None) -> str:
+    """The address of a SQLite database with the sample's orders, or those of some days (as written in the orders)."""
+    url = empty_database(file)
+    orders, items = data.root / "orders.csv", data.root / "order_items.csv"
+    if days is not None:
+        kept: set[str] = set()
+        orders = _some_rows(orders, file.with_suffix(".orders"), lambda row: row["order_date"][:10] in days, kept)
+        items = _some_rows(items, file.with_suffix(".items"), lambda row: row["order_id"] in kept)
+    file.unlink()
+    command = [sys.executable, "-m", "jobs.load_csv", str(orders), str(items), "--url", url]
+    if subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode:
+        raise BenchError(f"the orders could not be loaded: {' '.join(command)}")
+    return url
+
+
+def _some_rows(
+    source: Path, target: Path, wanted: Callable[[dict[str, str]], bool], ids: set[str] | None = None
+) -> Path:
+    """A CSV file with some rows of another; their ids are added to ``ids``."""
+    with source.open(encoding="utf-8", newline="") as given, target.open("w", encoding="utf-8", newline="") as made:
+        rows = csv.DictReader(given)
+        writer = csv.DictWriter(made, rows.fieldnames or ())
+        writer.writeheader()
+        for row in rows:
+            if wanted(row):
+                writer.writerow(row)
+                if ids is not None:
+                    ids.add(row["id"])
+    return target

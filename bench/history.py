@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from statistics import median
 
-from bench.data import Data, empty_database, make_data
+from bench.data import Data, database_of, make_data
 from bench.document import ratio, spread, table, verdict
 from bench.errors import BenchError
 from bench.machine import ROOT
@@ -30,13 +30,13 @@ def run(setting: Setting) -> str:
     data = make_data(setting.cache, "--days", str(max(setting.days) + 1), "--messages", _MESSAGES)
     nights: dict[int, list[Night]] = defaultdict(list)
     with setting.scratch("history") as scratch:
-        url = empty_database(scratch / "shop.db")
-        lakes = _grow(setting.days, data, scratch, url)
+        lakes = _grow(setting.days, data, scratch)
         for number in range(1, setting.rounds + 1):
             for days, lake in lakes.items():
                 copy = scratch / "night"
                 shutil.copytree(lake, copy)
                 os.sync()  # or the system writes the copy while the night runs, and the more of it the longer the history
+                url = database_of(scratch / "night.db", data, {*_days(data)[:days], _days(data)[-1]})
                 night = _night(data, scratch / f"events-{days}", copy, url, scratch / "night.log")
                 shutil.rmtree(copy)
                 nights[days].append(night)
@@ -44,7 +44,8 @@ def run(setting: Setting) -> str:
     return (
         f"Data: {data.describe()}. Every day of the history was loaded by a night of its own, so that a history of 365 days "
         "has 365 publications; `maintain` did not run in between. The night that is measured loads the same day beside each "
-        f"of them.\n\n{section(nights)}"
+        f"of them, and reads a database with the orders of all days loaded and its own ({data.items:,} order items in "
+        f"{max(setting.days) + 1} days).\n\n{section(nights)}"
     )
 
 
@@ -63,12 +64,16 @@ def _days(data: Data) -> list[str]:
     return [(first + timedelta(days=number)).isoformat() for number in range(data.truth["parameters"]["days"])]
 
 
-def _grow(lengths: tuple[int, ...], data: Data, scratch: Path, url: str) -> dict[int, Path]:
-    """A lake for each length of the history, and event folders for it: those days and that of the night."""
+def _grow(lengths: tuple[int, ...], data: Data, scratch: Path) -> dict[int, Path]:
+    """A lake for each length of the history, and event folders for it: those days and that of the night.
+
+    The first night of each stretch finds the orders of all of its days.
+    """
     lakes: dict[int, Path] = {}
     known, loaded = _days(data), 0
     for length in lengths:
         say(f"loading days {loaded + 1} to {length}, a night each")
+        url = database_of(scratch / "grow.db", data, set(known[:length]))
         command = [sys.executable, "-m", "bench.grow", known[loaded], str(length - loaded)]
         settings = environment(
             **paths(data.events, scratch / "lake", url),

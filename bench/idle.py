@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
-from bench.data import empty_database
+from bench.data import database_of
 from bench.document import gigabytes, spread, table, verdict
 from bench.errors import BenchError
 from bench.product import Night, daily
@@ -19,14 +19,14 @@ def run(setting: Setting) -> str:
     data = setting.sample()
     nights: list[Night] = []
     with setting.scratch("idle") as scratch:
-        url = empty_database(scratch / "shop.db")
+        url = database_of(scratch / "shop.db", data)
         daily(data.events, scratch / "lake", url, scratch / "load.log")
         for number in range(1, setting.rounds + 1):
             nights.append(daily(data.events, scratch / "lake", url, scratch / "night.log"))
             if nights[-1].report is not None:
                 raise BenchError("a night with nothing new published something")
             say(f"round {number}: {nights[-1].measured.seconds:.1f} s, {nights[-1].stages}")
-    return f"Loaded before: {data.describe()}.\n\n{section(nights)}"
+    return f"Loaded before: {data.describe()}, {data.items:,} order items.\n\n{section(nights)}"
 
 
 def section(nights: list[Night]) -> str:
