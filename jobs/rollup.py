@@ -2,7 +2,8 @@
 
 A task takes one (date, platform), counts it (``jobs.counts``) and writes its three files, all outside the JVM: measured, that is
 several times as fast as a shuffle of message ids. Only integer counts are kept; a rate is made from their sums by whoever answers a
-request (design, section 1: CTR). A task's memory is 9 bytes a view of its partition, and bounded beyond that.
+request (design, section 1: CTR). A task's memory is some 30 bytes a view of its partition (hashes, and copies of them), and bounded
+beyond that.
 """
 
 from __future__ import annotations
