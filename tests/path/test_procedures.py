@@ -1,0 +1,90 @@
+"""The procedures of docs/operations.md, played line by line on a lake of the sample: from the first load to a full disk."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.test_operations import TEXT
+
+NONE_DIFFERENT = r"│ [1-9]\d* +│ [1-9]\d* +│ 0 +│ \d+ +│\n└"
+"""The end of an audit's table: cells checked, the same, different, not checkable."""
+
+pytestmark = [pytest.mark.path, pytest.mark.slow]
+
+
+def lines_of(title: str, number: int = 0) -> list[str]:
+    """The commands of a section's block of that number."""
+    section = TEXT.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    assert section, title
+    return re.findall(r"^```sh\n(.*?)^```", section, re.M | re.S)[number].splitlines()
+
+
+class Operator:
+    """Somebody who types the lines of the document, with the settings of the nights in the shell."""
+
+    def __init__(self, folder: Path, sample_lake) -> None:
+        self.lake, self.events = folder / "lake", folder / "events"
+        shutil.copytree(sample_lake.events, self.events)
+        shop = shutil.copy(sample_lake.database_url.removeprefix("jdbc:sqlite:"), folder / "shop.db")
+        self.env = {
+            "CTR_EVENTS": str(self.events),
+            "CTR_LAKE": str(self.lake),
+            "CTR_PURCHASES_URL": f"jdbc:sqlite:{shop}",
+            "NIGHTLY_LOG": str(folder / "nightly.log"),
+            "BACKUP": str(folder / "backup"),
+        }
+
+    def types(self, *commands: str) -> str:
+        """What the commands print; each ends well, or as one that found a data-quality limit passed."""
+        printed = ""
+        for command in commands:
+            done = subprocess.run(
+                ["bash", "-c", command],
+                cwd=ROOT,
+                env={**os.environ, **self.env},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
+            assert done.returncode in (0, 3), f"{command}: {done.returncode}\n{done.stdout[-3000:]}"
+            printed += done.stdout
+        return printed
+
+    def counts(self) -> str:
+        """What readers see: views and purchases by day and platform."""
+        query = "SELECT date, platform, sum(views) v, sum(purchases) p FROM ctr_day GROUP BY ALL HAVING v + p > 0 ORDER BY ALL"
+        return self.types(f'scripts/python.sh -m jobs.sql "{query}"')
+
+
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not here, with which the document copies a lake")
+def test_what_the_document_says_works(sample_lake, tmp_path):
+    operator = Operator(tmp_path, sample_lake)
+    assert re.search(NONE_DIFFERENT, operator.types(*lines_of("First load")))
+    whole = operator.counts()
+    operator.types(*lines_of("A good night"))
+    operator.types(*lines_of("Backup and restore"))
+    operator.types(*lines_of("Backfill"), *lines_of("Backfill", 1))
+    assert operator.counts() == whole
+
+    operator.types(*lines_of("Rollback: an older publication put back"), "scripts/nightly.sh daily")
+    assert operator.counts() != whole or not list(Path(f"{operator.events}.taken-out").iterdir())
+    for file in Path(f"{operator.events}.taken-out").iterdir():
+        file.rename(operator.events / "iOS" / "2016-02-03" / file.name)
+
+    assert re.search(NONE_DIFFERENT, operator.types(*lines_of("Backup and restore", 1)))
+    assert operator.counts() == whole
+    operator.types(*lines_of("Backup and restore", 2), *lines_of("The disk is full"))
+    operator.types(*lines_of("A dead run and its lock")[:-1])  # the last looks for a process, and there is none
+    operator.types(*lines_of("Replay: quarantined input after a fix"))
+    assert re.search(NONE_DIFFERENT, operator.types(*lines_of("A number that somebody doubts")))
+    operator.types(*lines_of("A number that somebody doubts", 1), *lines_of("Data from the future, and clocks"))
+    assert operator.counts() == whole
