@@ -96,10 +96,9 @@ async def _ctr(request: Request, wanted: CtrRequest, tag: str | None) -> Respons
     at_once = answers.answer_at_once(_store(request), wanted, tag, rows)
     if at_once is not None:
         return at_once
+    await _open(request, wanted.as_of)
     cost = answers.cost_of(_store(request), wanted)
     heavy = cost > settings.heavy_rows
-    if not heavy:
-        await _open(request, wanted.as_of)
     what = (_store(request), wanted, tag, settings.stream_rows)
     try:
         return await _workload(request).run(
@@ -116,9 +115,9 @@ async def _ctr(request: Request, wanted: CtrRequest, tag: str | None) -> Respons
 
 
 async def _open(request: Request, number: int | None) -> None:
-    """Have an older publication open before the request takes the slot of a query."""
+    """Have an older publication open before the request is costed and takes the slot of a query."""
     store = _store(request)
-    if number is not None and not store.lending.has(number):
+    if number is not None and store.lending.snapshot(number) is None:
         await _workload(request).open(request, lambda: store.lease(number).close())
 
 

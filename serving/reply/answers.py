@@ -62,11 +62,15 @@ def answer_at_once(store: Store, request: CtrRequest, if_none_match: str | None,
 
 
 def cost_of(store: Store, request: CtrRequest) -> int:
-    """About how many rows a request reads and makes in the newest publication; 0 while there is none."""
-    snapshot = store.snapshot
-    if snapshot is None:
-        return 0
-    return cost(request, make_plan(request, snapshot.segments, snapshot.held), snapshot.sizes)
+    """About how many rows a request reads and makes in the publication that answers it; 0 while there is none.
+
+    One that is not open is taken to be as large as the newest, and to have nothing in the replica.
+    """
+    snapshot = store.lending.snapshot(request.as_of)
+    if snapshot is not None:
+        return cost(request, make_plan(request, snapshot.segments, snapshot.held), snapshot.sizes)
+    newest = store.snapshot
+    return cost(request, make_plan(request), newest.sizes) if newest is not None else 0
 
 
 def known_sizes(store: Store, request: CtrRequest) -> Sizes:

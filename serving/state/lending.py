@@ -59,10 +59,14 @@ class Lending:
             opened.leases += 1
             return opened
 
-    def has(self, number: int) -> bool:
-        """Whether the one of that number is open."""
+    def snapshot(self, number: int | None) -> Snapshot | None:
+        """The one of that number as it is open now, or the one that is served; ``None`` where there is no such."""
         with self._lock:
-            return number in self._older or (self.current is not None and number == self.current.snapshot.version)
+            current = self.current
+            if current is not None and number in (None, current.snapshot.version):
+                return current.snapshot
+            older = self._older.get(number) if number is not None else None
+            return older.snapshot if older is not None else None
 
     def take_back(self, opened: Opened) -> None:
         """End one lease."""

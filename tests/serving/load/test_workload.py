@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -349,6 +350,34 @@ def test_light_requests_do_not_wait_behind_heavy_ones(lake, serve, monkeypatch):
     hold.set()
     first.join()
     assert "ctr_heavy_queries_running 0.0" in client.get("/metrics").text
+
+
+def test_a_request_is_heavy_by_what_the_publication_that_it_names_has_in_the_local_copy(lake, serve, tmp_path):
+    views = [view("2016-01-03 14:00:00", f"p{number}") for number in range(100)]
+    lake.publish(views)
+    client = serve(lake, replica=True, replica_folder=str(tmp_path / "replica"), heavy_rows=50, cache_bytes=0)
+    whole = "ctr_replica_complete_ratio 1.0"
+    eventually(lambda: whole in client.get("/metrics").text)
+    lake.publish(views)
+    eventually(lambda: (text := client.get("/metrics").text) and whole in text and "ctr_data_version 2.0" in text)
+
+    day = {
+        "startTimestamp": "2016-01-03 00:00",
+        "endTimestamp": "2016-01-04 00:00",
+        "aggregation": "1440",
+        "product": "p1",
+    }
+
+    def heavy_answers(**parameters: str) -> int:
+        answer = client.get("/v1/ctr", params={**day, **parameters})
+        assert len(answer.json()) == 1
+        return int(re.search(r'ctr_heavy_answers_total{by="worker"} (\d+)', client.get("/metrics").text)[1])
+
+    assert [heavy_answers(), heavy_answers(asOf="2"), heavy_answers(asOf="1"), heavy_answers(asOf="1")] == [0, 0, 1, 2]
+    lake.write("ctr_day", [], mode="append")
+    lake.announce()
+    eventually(lambda: "ctr_data_version 3.0" in client.get("/metrics").text)
+    assert heavy_answers(asOf="2") == 2, "the newest has the same segments"
 
 
 def test_queries_do_not_wait_behind_publications_that_are_opened(lake, serve, monkeypatch):

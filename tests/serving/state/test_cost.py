@@ -12,27 +12,27 @@ from serving.reply.answers import cost_of
 from serving.request.parameters import CtrRequest
 from serving.state.cost import COUNTED, NO_SIZES, Sizes, sizes_of
 from serving.state.files import files_of
+from tests.serving.conftest import eventually
 from tests.serving.lake import purchase, view
-from tests.serving.replica.test_replica import open_replica, second
+from tests.serving.replica.test_replica import open_replica, second, whole
 
 __all__ = ["open_replica"]
 
 DAYS = CtrRequest(second("2016-02-01 00:00:00"), second("2016-02-04 00:00:00"), 1440)
 
+VIEWS = [
+    view(f"2016-02-0{day} 10:00:00", product, platform)
+    for day in (1, 2, 3)
+    for product in "abc"
+    for platform in ("iOS", "Android")
+] + [view("2016-02-01 12:00:00.5", "a")]
+PURCHASES = [purchase("2016-02-02 13:00:00", "a")]
+
 
 @pytest.fixture
 def rows(lake):
     """Three days of three products on two platforms; the first has an hour more."""
-    lake.publish(
-        [
-            view(f"2016-02-0{day} 10:00:00", product, platform)
-            for day in (1, 2, 3)
-            for product in "abc"
-            for platform in ("iOS", "Android")
-        ]
-        + [view("2016-02-01 12:00:00.5", "a")],
-        [purchase("2016-02-02 13:00:00", "a")],
-    )
+    lake.publish(VIEWS, PURCHASES)
     return lake
 
 
@@ -87,6 +87,30 @@ def test_the_cost_of_products_of_the_replica_is_that_of_their_cells_alone(rows, 
     assert cost_of(store, DAYS) == 18
     assert cost_of(store, replace(DAYS, products=("a",), platforms=("iOS",))) == 3
     assert cost_of(store, replace(DAYS, products=("a",), platforms=("iOS",), aggregation=60)) == 11, "not 72 hours"
+
+
+ONE = replace(DAYS, products=("a",), platforms=("iOS",), as_of=1)
+
+
+def test_the_cost_as_of_a_publication_whose_segments_are_gone_is_that_from_delta(rows, open_replica):
+    store = open_replica(rows)
+    rows.publish(VIEWS, PURCHASES)  # every data file anew, as a rebuild makes them
+    eventually(lambda: whole(store))
+    assert [cost_of(store, replace(ONE, as_of=number)) for number in (None, 2)] == [3, 3]
+    assert cost_of(store, ONE) == 9, "it is not open yet"
+    store.lease(1).close()
+    assert cost_of(store, ONE) == 9
+
+
+def test_the_cost_as_of_a_publication_that_shares_its_segments_with_the_newest_is_that_of_the_replica(
+    rows, open_replica
+):
+    store = open_replica(rows)
+    rows.write("ctr_minute", [], mode="append")
+    rows.announce()
+    eventually(lambda: whole(store))
+    store.lease(1).close()
+    assert cost_of(store, ONE) == 3
 
 
 def test_filling_costs_what_it_makes(rows, open_store):
