@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from serving import VERSION
 from serving.contract import PLATFORMS
+from serving.errors import LakeUnreadable
 from serving.load.workload import UNLIMITED, Budget
 from serving.query.catalog_queries import products
 from serving.query.failures import is_out_of_memory, tell
@@ -27,7 +28,12 @@ from serving.state.store import Lease, Store
 
 
 def answer_changes(store: Store, since: int, platforms: tuple[str, ...], if_none_match: str | None) -> Response:
-    """The (date, platform) whose counts changed since a publication, up to the newest."""
+    """The (date, platform) whose counts changed since a publication, up to the newest.
+
+    Raises:
+        PublicationGone: what that publication names has been deleted.
+        LakeUnreadable: the lake is out of reach.
+    """
     old = store.publication("since", since)
     with store.lease() as lease:
         snapshot = lease.snapshot
@@ -40,7 +46,7 @@ def answer_changes(store: Store, since: int, platforms: tuple[str, ...], if_none
     try:
         found = changed(store.lake, old, snapshot.publication)
     except Exception as error:  # deltalake has no class for "this version is gone"
-        raise store.gone("since", since) from error
+        raise store.gone("since", since) if store.kept.is_gone(old) else LakeUnreadable() from error
     rows = [{"date": day, "platform": platform} for day, platform in found if platform in platforms]
     headers["X-Row-Count"] = str(len(rows))
     response = _json({"since": since, "dataVersion": snapshot.version, "changed": rows}, headers)

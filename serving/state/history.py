@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Sequence
 from datetime import date
@@ -20,9 +21,15 @@ _TRUSTED_SECONDS = 60.0
 
 
 def is_kept(lake: str, publication: Publication) -> bool:
-    """Whether every data file that the publication names is there. Reads logs and looks for files; opens none."""
+    """Whether every data file that the publication names is there. Reads logs and looks for files; opens none.
+
+    Raises:
+        OSError: the system does not let anybody look, which says nothing of the publication.
+    """
     try:
         return all(path.exists() for table in TABLES for path in _paths(lake, table, publication.versions[table]))
+    except OSError:
+        raise
     except Exception:  # deltalake has no class for "this version is gone"; whatever it raises, the version is of no use
         return False
 
@@ -43,22 +50,29 @@ class Kept:
         self._trusted_until = -inf
 
     def is_gone(self, publication: Publication) -> bool:
-        """Whether data files that the publication names are gone."""
+        """Whether data files that the publication names are gone for good.
+
+        Where those of the newest are not there either, the lake is out of reach or broken, perhaps for a moment.
+        """
         if publication in self._gone:
             return True
-        if is_kept(self._lake, publication):
-            return False
-        # Where the newest cannot be read either, the lake is out of reach, perhaps for a moment.
-        if self._history and is_kept(self._lake, self._history[0]):
-            self._gone.add(publication)
-        return True
+        newest = self._history[0] if self._history else publication
+        with contextlib.suppress(OSError):
+            if publication != newest and not is_kept(self._lake, publication) and is_kept(self._lake, newest):
+                self._gone.add(publication)
+        return publication in self._gone
 
     def oldest(self) -> int | None:
-        """The number of the oldest that is kept. One that is gone is named for a while, until somebody asks for it."""
+        """The number of the oldest that is kept. One that is gone is named for a while, until somebody asks for it.
+
+        ``None``: there is none, or the lake is out of reach.
+        """
         with self._searching:
             if monotonic() >= self._trusted_until or self._oldest in self._gone:
-                self._oldest = self._search()
-                self._trusted_until = monotonic() + _TRUSTED_SECONDS
+                self._oldest = None
+                with contextlib.suppress(OSError):
+                    self._oldest = self._search()
+                    self._trusted_until = monotonic() + _TRUSTED_SECONDS
             return self._oldest.number if self._oldest is not None else None
 
     def _search(self) -> Publication | None:

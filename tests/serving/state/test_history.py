@@ -1,22 +1,26 @@
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import time
 from datetime import datetime
 from pathlib import Path
 
+import httpx
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from serving.contract import TABLES
-from serving.errors import PROBLEMS
+from serving.errors import PROBLEMS, RETRY_SECONDS
 from serving.openapi.shapes import Changes, Problem
 from serving.state import history
 from serving.state.history import Kept
-from serving.state.publications import Publication
+from serving.state.publications import Publication, PublicationLog
 from tests.serving.conftest import eventually
 from tests.serving.lake import Lake, rollup, view
+from tests.serving.replica.test_replica import few_handles
 
 CASE = {"startTimestamp": "2016-01-03 13:55:00", "endTimestamp": "2016-01-04 13:55:00", "aggregation": "60"}
 VIEW = view("2016-01-03 14:00:00")
@@ -183,13 +187,66 @@ def test_the_oldest_that_is_kept_is_looked_for_again_after_a_while(files, monkey
     assert kept.oldest() == 4
 
 
-def test_while_the_lake_is_out_of_reach_nothing_is_remembered_as_gone(files):
+def test_while_the_files_of_the_newest_are_not_there_either_nothing_is_gone(files):
     kept = Kept("lake", PUBLICATIONS)
     aside = set(files)
     files.clear()
-    assert gone(kept, 5)
-    files |= aside
     assert not gone(kept, 5)
+    assert not gone(kept, 9)
+    files |= aside - {5}
+    assert gone(kept, 5)
+
+
+def test_the_newest_is_never_gone(files):
+    files.discard(9)
+    assert not gone(Kept("lake", PUBLICATIONS), 9)
+
+
+def test_what_the_system_does_not_let_anybody_look_at_is_not_gone(monkeypatch):
+    def failing(_, publication):
+        if publication.number < 9:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return True
+
+    monkeypatch.setattr(history, "is_kept", failing)
+    kept = Kept("lake", PUBLICATIONS)
+    assert (gone(kept, 5), kept.oldest()) == (False, None)
+    monkeypatch.setattr(history, "is_kept", lambda *_: True)
+    assert (gone(kept, 5), kept.oldest()) == (False, 1), "and it is looked for again"
+
+
+def test_whether_a_publication_is_kept_is_not_told_where_its_log_cannot_be_opened(lake):
+    lake.publish([VIEW])
+    newest = PublicationLog(str(lake.path)).read()[0]
+    assert history.is_kept(str(lake.path), newest)
+    with few_handles(0), pytest.raises(OSError, match="Too many open files"):
+        history.is_kept(str(lake.path), newest)
+
+
+@pytest.mark.parametrize("path", ["/v1/ctr?asOf=1", "/v1/ctr/changes?since=1"])
+def test_while_the_lake_is_out_of_reach_an_older_publication_is_503_and_then_answered(client, lake, path):
+    request = httpx.URL(path).copy_merge_params(CASE if "asOf" in path else {})
+    (lake.path / "ctr_day").rename(lake.path / "away")
+    response = client.get(request)
+    assert (response.status_code, response.headers["retry-after"]) == (503, str(RETRY_SECONDS))
+    assert Problem.model_validate_json(response.text).code in ("not_ready", "lake_unreadable")
+    (lake.path / "away").rename(lake.path / "ctr_day")
+    assert client.get(request).status_code == 200
+
+
+def test_a_newest_publication_that_is_broken_is_503_where_it_is_asked_for_by_its_number(client, lake):
+    lake.announce(ctr_day=99)
+    for path, params in (("/v1/ctr", {**CASE, "asOf": "4"}), ("/v1/ctr/changes", {"since": "4"})):
+        response = client.get(path, params=params)
+        assert (response.status_code, response.headers["retry-after"]) == (503, str(RETRY_SECONDS))
+    assert views_as_of(client, None) == 3
+
+
+def test_a_file_that_the_newest_publication_lacks_is_503_where_it_is_asked_for_by_its_number(client, lake):
+    for file in (lake.path / "ctr_minute").rglob("*.parquet"):
+        file.unlink()
+    response = client.get("/v1/ctr", params={**CASE, "asOf": "3"})
+    assert (response.status_code, response.json()["code"]) == (503, "lake_unreadable")
 
 
 def test_numbers_of_publications_are_checked(client):
