@@ -170,7 +170,9 @@ class Status(_Shape):
     dataVersion: int = Field(description="number of the publication that answers come from")  # noqa: N815
     publishedAt: datetime  # noqa: N815
     serviceVersion: str  # noqa: N815
-    problem: str | None = Field(description="why a newer publication is not served; null while all is well")
+    problem: str | None = Field(
+        description="why a newer publication is not served, or cannot be looked for; null while all is well"
+    )
     platforms: list[PlatformStatus] = Field(description="the platforms that ever had data")
     lastRuns: list[Run] = Field(description="the newest ten, newest first")  # noqa: N815
 
@@ -192,12 +194,12 @@ class Ready(_Shape):
     """There is a publication to answer from."""
 
     status: Literal["ready", "degraded"] = Field(
-        description="`degraded`: a newer publication is there and cannot be served; an older one is meanwhile; "
-        "or the local copy cannot be used as a whole; answers are right, but slower"
+        description="`degraded`: a newer publication is there and cannot be served, or the lake is out of reach; what was "
+        "served before is meanwhile; or the local copy cannot be used as a whole; answers are right, but slower"
     )
     dataVersion: int = Field(description="number of the publication that answers come from")  # noqa: N815
     problem: str | None = Field(
-        description="why a newer one is not served, or the local copy not used as a whole; null while all is well"
+        description="why a newer one is not served or looked for, or the local copy not used as a whole; null while all is well"
     )
     replica: ReplicaShape | None = Field(description="null: the service keeps no local copy (setting replica)")
 

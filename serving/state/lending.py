@@ -76,7 +76,7 @@ class Lending:
         if unused:
             self._close(opened.snapshot)
 
-    def serve(self, opened: Opened | None) -> None:
+    def serve(self, opened: Opened) -> None:
         """Lend this one from now on, instead of the one that is served."""
         with self._lock:
             old, self.current = self.current, opened

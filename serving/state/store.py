@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 _CANDIDATES = 5
 """How many publications, from the newest back, are tried before the service gives up until the next look."""
 
+_NONE_YET = "The lake has no publication yet. Load data first: ./spark-submit.sh daily"
+_NO_MORE = "The lake has no publications any more: is its disk mounted?"
+
 
 @dataclass(frozen=True)
 class ReplicaState:
@@ -105,7 +108,7 @@ class Store:
         """Most products that a request may name."""
         self._polling = threading.Lock()
         self.history: list[Publication] = []
-        """Every publication of the lake, newest first, as of the last change."""
+        """Every publication of the lake, newest first, as of the last change; those of before where it has none any more."""
         self.kept = Kept(settings.lake, self.history)
         """Which of them are still there."""
         self.looked = False
@@ -251,12 +254,11 @@ class Store:
         self._databases.close()
 
     def _follow(self, publications: list[Publication]) -> None:
+        if not publications:  # whoever is told to load data would load it into the folder that waits for the disk
+            self._report(_NO_MORE if self.history else _NONE_YET)
+            return
         if publications != self.history:
             self.history, self.kept = publications, Kept(self.lake, publications)
-        if not publications:
-            self.lending.serve(None)
-            self._report("The lake has no publication yet. Load data first: ./spark-submit.sh daily")
-            return
         problem: str | None = None
         for publication in publications[:_CANDIDATES]:
             if self.snapshot is not None and self.snapshot.publication == publication:

@@ -42,10 +42,6 @@ class Events(RuleBasedStateMachine):
         self.ever.append(one)
         self.lending.serve(one)
 
-    @rule()
-    def the_lake_is_made_anew(self) -> None:
-        self.lending.serve(None)
-
     @rule(number=st.none() | NUMBERS)
     def it_is_asked_for(self, number: int | None) -> None:
         current = self.lending.current

@@ -6,7 +6,7 @@ import itertools
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import Any
@@ -262,16 +262,88 @@ def test_a_service_that_may_not_look_at_its_lake_does_not_tell_to_load_data(lake
         open_store(lake).lease()
 
 
-def test_a_deleted_lake_is_no_longer_served_and_one_made_anew_is(lake, open_store):
-    lake.publish([view("2016-01-01 00:00:00")])
-    lake.publish([view("2016-01-01 00:00:00")])
+NO_MORE = "The lake has no publications any more: is its disk mounted?"
+
+
+def unmount(lake: Lake, left: str) -> Callable[[], None]:
+    """Takes the lake away and leaves the folder of its mount, or not even that; gives what brings the lake back."""
+    aside = lake.path.with_name("aside")
+    lake.path.rename(aside)
+    if left != "nothing":
+        (lake.path / left).mkdir(parents=True)
+
+    def mount() -> None:
+        shutil.rmtree(lake.path, ignore_errors=True)
+        aside.rename(lake.path)
+
+    return mount
+
+
+LEFT = ["nothing", ".", "publications", "publications/_delta_log"]
+
+
+@pytest.mark.parametrize("left", LEFT)
+def test_a_lake_that_is_not_mounted_any_more_leaves_the_last_good_publication_and_is_followed_again(
+    lake, open_store, caplog, left
+):
+    for _ in range(2):
+        lake.publish([view("2016-01-01 00:00:00")])
+    store = open_store(lake)
+    mount = unmount(lake, left)
+    for _ in range(3):
+        store.poll()
+    assert (served(store), store.problem) == (2, NO_MORE)
+    assert caplog.text.count(NO_MORE) == 1
+    with pytest.raises(NotReady, match="Publication 1"):
+        store.lease(1)
+    mount()
+    store.poll()
+    assert (served(store), store.problem) == (2, None)
+    store.lease(1).close()
+    lake.publish()
+    store.poll()
+    assert served(store) == 3
+
+
+def test_a_lake_that_is_not_mounted_any_more_is_degraded_and_what_needs_it_is_503(lake, serve, tmp_path):
+    lake.publish([view("2016-01-01 00:00:00", "a"), view("2016-01-01 00:00:01", "b")])
+    client = serve(lake, replica=True, replica_folder=str(tmp_path / "replica"), cache_bytes=0)
+    day = {"startTimestamp": "2016-01-01 00:00:00", "endTimestamp": "2016-01-02 00:00:00", "aggregation": "60"}
+    eventually(lambda: "ctr_replica_complete_ratio 1.0" in client.get("/metrics").text)
+    wanted = client.get("/v1/ctr", params=day).text
+    mount = unmount(lake, ".")
+    ready = eventually(lambda: (found := client.get("/health/ready").json())["status"] == "degraded" and found)
+    assert (ready["dataVersion"], ready["problem"]) == (1, NO_MORE)
+    assert "ctr_healthy 0.0" in client.get("/metrics").text
+    assert client.get("/v1/status").json()["problem"] == NO_MORE
+    assert client.get("/v1/ctr", params=day).text == wanted
+    assert client.get("/v1/products").json() == ["a", "b"]
+    seconds = client.get("/v1/ctr", params={**day, "endTimestamp": "2016-01-01 00:00:01"})
+    assert (seconds.status_code, seconds.json()["code"]) == (503, "lake_unreadable")
+    mount()
+    eventually(lambda: client.get("/health/ready").json()["status"] == "ready")
+
+
+def test_a_lake_that_is_away_and_whose_publications_were_all_broken_does_not_tell_to_load_data(lake, open_store):
+    lake.publish()
+    shutil.rmtree(lake.path / "purchases")
+    store = open_store(lake)
+    unmount(lake, ".")
+    store.poll()
+    with pytest.raises(NotReady, match="is its disk mounted"):
+        store.lease()
+
+
+def test_a_deleted_lake_that_is_made_anew_is_followed(lake, open_store):
+    for _ in range(2):
+        lake.publish([view("2016-01-01 00:00:00")])
     store = open_store(lake)
     lake.remove()
     store.poll()
-    with pytest.raises(NotReady):
-        store.lease()
+    assert store.problem == NO_MORE
     lake.publish([view("2016-01-01 00:00:00")] * 4)
     store.poll()
+    assert store.problem is None
     with store.lease() as lease:
         assert lease.snapshot.version == 1
         assert views_of(lease) == 4
