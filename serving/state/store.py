@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Collection, Iterable, Mapping
@@ -259,12 +260,14 @@ class Store:
             return
         if publications != self.history:
             self.history, self.kept = publications, Kept(self.lake, publications)
+        candidates = publications[:_CANDIDATES]
+        known = self._known(candidates)
         problem: str | None = None
-        for publication in publications[:_CANDIDATES]:
+        for publication in candidates:
             if self.snapshot is not None and self.snapshot.publication == publication:
                 break
             try:
-                self.lending.serve(Opened(self._load(publication)))
+                self.lending.serve(Opened(self._load(publication, known)))
                 logger.info("serving publication %d of %s", publication.number, self.lake)
                 break
             except PublicationError as error:
@@ -273,13 +276,26 @@ class Store:
                 self._report(problem, error.__cause__)
         self._report(problem)
 
-    def _load(self, publication: Publication) -> Snapshot:
+    def _known(self, candidates: list[Publication]) -> Mapping[str, TableFiles] | None:
+        """The data files for which no candidate is refused: those of what is served, at the start those of the oldest candidate.
+
+        A file of long ago that is lost is missing in all of them, and to refuse them all would take away what can be answered
+        without it. ``None``: there is but one.
+        """
+        if self.snapshot is not None:
+            return self.snapshot.tables
+        for publication in reversed(candidates[1:]):
+            with contextlib.suppress(PublicationError):
+                return self._tables(publication)
+        return None
+
+    def _load(self, publication: Publication, known: Mapping[str, TableFiles] | None = None) -> Snapshot:
         """Find the data files of every table at its version, and read what covers them.
 
         Raises:
-            PublicationError: a table or the version is not there, or columns are missing.
+            PublicationError: a table or the version is not there, or columns or a data file that is not known are missing.
         """
-        tables = {table: self._files(table, publication) for table in TABLES}
+        tables = self._tables(publication, known)
         query = coverage(tables["coverage"])
         try:
             with self._databases.cursor() as cursor:
@@ -289,12 +305,15 @@ class Store:
         facts = platform_facts(rows, publication.published_at)
         return Snapshot(publication, tables, facts, *self._segments(publication, tables), sizes_of(tables))
 
-    def _files(self, table: str, publication: Publication) -> TableFiles:
+    def _tables(self, publication: Publication, known: Mapping[str, TableFiles] | None = None) -> dict[str, TableFiles]:
+        return {table: self._files(table, publication, known[table] if known else None) for table in TABLES}
+
+    def _files(self, table: str, publication: Publication, known: TableFiles | None) -> TableFiles:
         version = publication.versions[table]
         if version is None:
             raise PublicationError(f"Publication {publication.number}: table {table} has no version in it.")
         try:
-            return files_of(self.lake, table, version)
+            return files_of(self.lake, table, version, known)
         except PublicationError as error:
             raise PublicationError(f"Publication {publication.number}: {error}") from error.__cause__
 

@@ -3,12 +3,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import json
 import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -19,10 +21,13 @@ from deltalake import DeltaTable
 from serving.contract import TABLES
 from serving.errors import NotReady, PublicationGone
 from serving.query.statements import stored
+from serving.reply.answers import answer_ctr
+from serving.reply.catalog import answer_ready
+from serving.request.parameters import CtrRequest
 from serving.settings import Settings
 from serving.state.store import Store
 from tests.serving.conftest import eventually
-from tests.serving.lake import Lake, view
+from tests.serving.lake import Lake, at, view
 
 
 def served(store: Store) -> int:
@@ -175,6 +180,69 @@ def test_a_broken_publication_is_logged_once_and_not_at_every_look(lake, open_st
     for _ in range(4):
         store.poll()
     assert caplog.text.count("cannot be read at version 99") == 1
+
+
+def second_of(day: str) -> int:
+    return int(at(day).timestamp())
+
+
+def cut(file: Path) -> None:
+    os.truncate(file, file.stat().st_size - 1)
+
+
+def newest_file(lake: Lake, table: str) -> Path:
+    """One of the data files of a table that the last commit added."""
+    return max((lake.path / table).rglob("*.parquet"), key=lambda file: file.stat().st_mtime_ns)
+
+
+@pytest.mark.parametrize("table", ["ctr_hour", "coverage"])
+@pytest.mark.parametrize("damage", [Path.unlink, cut])
+def test_a_publication_that_lacks_a_new_data_file_leaves_the_last_good_one_until_it_is_there(
+    lake, open_store, caplog, table, damage
+):
+    lake.publish([view("2016-01-01 00:00:00")])
+    store = open_store(lake, cache_bytes=0)
+    lake.publish([view("2016-01-01 00:00:00")] * 2)
+    file = newest_file(lake, table)
+    whole = file.read_bytes()
+    damage(file)
+    request = CtrRequest(second_of("2016-01-01"), second_of("2016-01-02"), 60, detail=True)
+    for _ in range(3):
+        store.poll()
+    assert json.loads(answer_ctr(store, request, None, 100).body)[0]["views"] == 1
+    name = file.relative_to(lake.path / table)
+    told = f"lacks the data file {name} at version 1."
+    if damage is cut:
+        told = f"has {len(whole) - 1} bytes of the data file {name} at version 1, of {len(whole)}."
+    ready = json.loads(answer_ready(store).body)
+    assert (ready["status"], ready["dataVersion"]) == ("degraded", 1)
+    assert ready["problem"] == f"Publication 2: table {table} {told}"
+    assert caplog.text.count(told) == 1
+    file.write_bytes(whole)
+    store.poll()
+    assert json.loads(answer_ready(store).body)["status"] == "ready"
+    assert json.loads(answer_ctr(store, request, None, 100).body)[0]["views"] == 2
+
+
+def test_at_the_start_a_publication_that_lacks_a_new_data_file_is_passed_over(lake, open_store):
+    for count in (1, 2, 3):
+        lake.publish([view("2016-01-01 00:00:00")] * count)
+    newest_file(lake, "views").unlink()
+    store = open_store(lake)
+    assert served(store) == 2
+    assert store.problem.startswith("Publication 3: table views lacks the data file date=2016-01-01/platform=iOS/")
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_data_file_that_older_publications_lack_too_holds_up_no_newer_one(lake, open_store, running):
+    lake.publish([view("2016-01-01 00:00:00")])
+    store = open_store(lake) if running else None
+    newest_file(lake, "ctr_hour").unlink()
+    for _ in range(7):
+        lake.announce()
+    store = store or open_store(lake)
+    store.poll()
+    assert (served(store), store.problem) == (8, None)
 
 
 def test_a_publication_without_a_version_of_a_table_is_not_served(lake, open_store):
