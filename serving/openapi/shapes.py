@@ -195,11 +195,12 @@ class Ready(_Shape):
 
     status: Literal["ready", "degraded"] = Field(
         description="`degraded`: a newer publication is there and cannot be served, or the lake is out of reach; what was "
-        "served before is meanwhile; or the local copy cannot be used as a whole; answers are right, but slower"
+        "served before is meanwhile; or the local copy cannot be built or used as a whole; answers are right, but slower"
     )
     dataVersion: int = Field(description="number of the publication that answers come from")  # noqa: N815
     problem: str | None = Field(
-        description="why a newer one is not served or looked for, or the local copy not used as a whole; null while all is well"
+        description="why a newer one is not served or looked for, or the local copy not built or used as a whole; "
+        "null while all is well"
     )
     replica: ReplicaShape | None = Field(description="null: the service keeps no local copy (setting replica)")
 

@@ -43,7 +43,8 @@ class Builder:
         self._ended = threading.Event()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._thread = threading.Thread(target=self._run, name="replica-builder", daemon=True)
-        self._failed = False
+        self.failure: Exception | None = None
+        """Why the last round did not end well; ``None`` again after one that did."""
         self.seconds = 0.0
         """How long the last round that made something took."""
 
@@ -51,7 +52,7 @@ class Builder:
         """Make these segments, and delete the files of all others. To be called again until none is missing."""
         same = segments == self._wanted
         self._wanted = segments  # also for their versions: those of an older publication may be gone at the next try
-        if same and (self._failed or not self._replica.missing(segments)):
+        if same and (self.failure is not None or not self._replica.missing(segments)):
             return
         self._changed.set()
         if not self._thread.is_alive() and not self._ended.is_set():
@@ -73,13 +74,13 @@ class Builder:
         while not self._ended.is_set():
             self._changed.clear()
             try:
-                self.build()
-                self._failed = False
+                if self.build():
+                    self.failure = None
             except Exception as error:  # disk, lake: whatever it is, Delta still answers
-                self._failed = True
+                self.failure = error
                 if not self._ended.is_set():
                     logger.error("the replica could not be built, Delta answers meanwhile: %s", error)
-            self._changed.wait(_RETRY_SECONDS if self._failed else None)
+            self._changed.wait(_RETRY_SECONDS if self.failure is not None else None)
 
     def build(self) -> bool:
         """Make what is missing and delete what is no longer wanted. False: another process is at it.

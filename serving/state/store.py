@@ -36,6 +36,8 @@ _CANDIDATES = 5
 
 _NONE_YET = "The lake has no publication yet. Load data first: ./spark-submit.sh daily"
 _NO_MORE = "The lake has no publications any more: is its disk mounted?"
+_NOT_USED = "The local copy cannot be used as a whole."
+_NOT_BUILT = "The local copy cannot be built."
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class Store:
         self.problem: str | None = None
         """Why the newest publication is not the one that is served; ``None`` while it is."""
         self.replica_problem: str | None = None
-        """Why not all of the replica that is there is used; Delta answers for the rest meanwhile."""
+        """Why the replica is not made, or not all of it used; Delta answers for the rest meanwhile."""
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -334,10 +336,11 @@ class Store:
             failure = self.replica.stopped if self.replica is not None else None
         except Exception as error:  # the disk is outside, like the lake
             failure = error
-        problem = "The local copy cannot be used as a whole." if failure is not None else None
+        problem = _NOT_USED if failure is not None else None
         if problem != self.replica_problem and problem is not None:
             logger.error("replica: it cannot be used as a whole, Delta answers for the rest: %s", failure)
-        self.replica_problem = problem
+        unbuilt = self.builder is not None and self.builder.failure is not None  # which the builder has logged
+        self.replica_problem = problem or (_NOT_BUILT if unbuilt else None)
 
     def _check_handles(self) -> None:
         """Say at the start where this process may have too few file handles."""

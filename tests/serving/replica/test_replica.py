@@ -360,17 +360,47 @@ def test_a_segment_that_could_not_be_made_is_tried_again_from_the_version_that_i
     assert later == segments, "their files hold the same"
     builder = Builder(settings, Replica(settings))
     builder.close()
-    builder._wanted, builder._failed = segments, True
+    builder._wanted, builder.failure = segments, OSError()
     builder.want(later)
     assert {segment.version for segment in builder._wanted} == {7}
 
 
-def test_a_folder_that_cannot_be_written_leaves_delta_answering(lake, open_store, tmp_path, caplog):
+def test_a_folder_that_cannot_be_written_leaves_delta_answering_and_is_told_until_it_can(
+    lake, open_store, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr("serving.replica.builder._RETRY_SECONDS", 0.05)
     lake.publish(VIEWS)
     (tmp_path / "file").write_text("no folder")
     store = open_store(lake, replica=True, replica_folder=str(tmp_path / "file"))
-    eventually(lambda: "the replica could not be built" in caplog.text)
+    eventually(lambda: not whole(store) and store.replica_problem)
+    told = json.loads(answer_ready(store).body)
+    assert (told["status"], told["problem"]) == ("degraded", "The local copy cannot be built.")
+    assert "the replica could not be built" in caplog.text
     assert rows_of(store, DAY)[0] == "delta"
+    (tmp_path / "file").unlink()
+    eventually(lambda: whole(store) and store.replica_problem is None)
+    assert json.loads(answer_ready(store).body)["status"] == "ready"
+
+
+def test_a_builder_that_waits_for_another_does_not_take_its_own_failure_for_mended(lake, tmp_path, monkeypatch):
+    monkeypatch.setattr("serving.replica.builder._RETRY_SECONDS", 0.01)
+    settings = Settings(lake=str(lake.path), replica_folder=str(tmp_path / "replica"))
+    builder = Builder(settings, Replica(settings))
+    outcomes = iter([OSError("full"), False, False, True])
+    seen: list[Exception | None] = []
+
+    def build() -> bool:
+        seen.append(builder.failure)
+        outcome = next(outcomes, True)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(builder, "build", build)
+    builder._thread.start()
+    eventually(lambda: len(seen) == 4 and builder.failure is None)
+    builder.close()
+    assert [str(one) for one in seen] == ["None", "full", "full", "full"]
 
 
 def test_a_product_whose_number_another_has_gets_no_rows_of_it(lake, open_replica, monkeypatch):
