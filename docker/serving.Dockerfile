@@ -18,15 +18,18 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends python3 \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --uid 10001 --create-home --shell /usr/sbin/nologin ctr \
- && install -d -o ctr -g ctr /data
+ && install -d -o ctr -g ctr /data /var/cache/ctr
 WORKDIR /app
 COPY --from=build /app/.venv .venv
 COPY conf/ctr.toml conf/ctr.toml
 COPY serving serving
 # From outside, a container is reached only through an address that is not its loopback. There the service refuses to
 # start without keys unless it is told CTR_ALLOW_UNAUTHENTICATED=true, which is for whoever runs the container to say.
+# A read-only container needs a volume at /var/cache/ctr: a tmpfs would take its temporary files from the memory.
 ENV PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    TMPDIR=/var/cache/ctr \
+    CTR_REPLICA_FOLDER=/var/cache/ctr \
     CTR_LAKE=/data/lake \
     CTR_HOST=0.0.0.0 \
     CTR_PORT=8000
