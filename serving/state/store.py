@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from types import TracebackType
 
 import duckdb
@@ -95,6 +96,8 @@ class Store:
         self.lake = settings.lake
         self.lending = Lending(settings.older_publications, self._close)
         """The publications that are open."""
+        self._unused: SimpleQueue[frozenset[Segment]] = SimpleQueue()
+        """Segments to be given back, of publications that nobody reads any more."""
         self._connections = settings.connections if worker else 0
         self._opening = threading.Lock()
         self.cache = AnswerCache(settings.cache_bytes)
@@ -214,6 +217,7 @@ class Store:
         except PublicationError as error:
             raise NotReady(str(error)) from error
         self.lending.keep(opened)
+        self._give_back()
         return opened
 
     def poll(self) -> None:
@@ -332,6 +336,7 @@ class Store:
     def _look_for_segments(self) -> None:
         """Bring the replica of the current publication up to date. Never raises, like ``poll``."""
         try:
+            self._give_back()
             self._follow_segments()
             failure = self.replica.stopped if self.replica is not None else None
         except Exception as error:  # the disk is outside, like the lake
@@ -385,12 +390,20 @@ class Store:
         return ReplicaState(len(wanted), len(snapshot.held), self.replica.made_at(snapshot.held), self.builder.seconds)
 
     def _close(self, snapshot: Snapshot) -> None:
-        """Give back the segments of a publication that nobody reads any more."""
-        if self.closed:
+        """Note the segments of a publication that nobody reads any more, for the next look.
+
+        Its last lease may end on the event loop, which must not wait for a thread that attaches many of them.
+        """
+        if snapshot.held:
+            self._unused.put(snapshot.held)
+
+    def _give_back(self) -> None:
+        """Give back what the publications held that nobody reads any more. It waits for whoever attaches segments."""
+        if self.replica is None or self.closed:
             return
-        if self.replica is not None:
-            with self._databases.cursors() as cursors:
-                self.replica.release(cursors, snapshot.held)
+        with self._databases.cursors() as cursors, contextlib.suppress(Empty):
+            while True:
+                self.replica.release(cursors, self._unused.get_nowait())
 
     def _report(self, problem: str | None, cause: BaseException | None = None) -> None:
         """Log a problem when it changes; it stays in ``problem`` until it is gone."""

@@ -198,6 +198,54 @@ def test_a_lease_reads_its_segments_to_the_end_while_they_are_replaced(lake, ope
         assert len(old.cursor.execute(query.sql, query.values).fetchall()) == 2
 
 
+def attached(store: Store) -> set[str]:
+    """The names of the segments that are attached to every database of the store."""
+    with store._databases.cursors() as cursors:
+        found = [
+            {name for (name,) in cursor.execute("SELECT database_name FROM duckdb_databases()").fetchall()}
+            for cursor in cursors
+        ]
+    assert found[0] == found[1]
+    return {name for name in found[0] if name.startswith("ctr_")}
+
+
+def test_a_lease_ends_without_waiting_for_who_attaches_segments_and_what_it_held_is_given_back_later(
+    lake, open_replica
+):
+    lake.publish(VIEWS)
+    store = open_replica(lake)
+    old = store.lease()
+    before = attached(store)
+    lake.publish([view("2016-02-01 13:55:00", "a")])
+    eventually(lambda: whole(store))
+    assert attached(store) > before, "the lease still reads them"
+    with store.replica._lock:
+        ending = threading.Thread(target=old.close, daemon=True)
+        ending.start()
+        ending.join(2)
+        assert not ending.is_alive()
+    store.poll()
+    with store.lease() as lease:
+        assert attached(store) == {segment.name for segment in lease.snapshot.held}
+    assert set(store.replica._users) == attached(store)
+
+
+def test_older_publications_that_are_closed_give_back_their_segments_without_a_look(lake, open_store, tmp_path):
+    for _ in range(3):
+        lake.publish(VIEWS)
+    settings = {"replica": True, "replica_folder": str(tmp_path / "replica"), "older_publications": 1}
+    store = open_store(lake, **settings)
+    eventually(lambda: whole(store))
+    newest = attached(store)
+    lake.write("ctr_minute", [], mode="append")
+    lake.announce()
+    store.poll()
+    for number in (3, 2, 1):
+        store.lease(number).close()
+    assert attached(store) == newest
+    assert set(store.replica._users.values()) == {1}, "3 shared them, and is closed"
+
+
 def test_a_broken_file_is_thrown_away_and_made_anew(lake, open_replica, open_store, caplog):
     lake.publish(VIEWS)
     first = open_replica(lake)
