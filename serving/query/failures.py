@@ -17,9 +17,17 @@ _NO_ROOM = tuple(os.strerror(number) for number in (errno.EMFILE, errno.ENFILE, 
 """What the system says, and DuckDB after it, where there is no file handle left, or no memory."""
 
 
+_BROKEN = ("IO Error", "magic bytes", "Parquet file", "Corrupted file", "corrupted")
+"""What DuckDB says of a data file that cannot be opened, or that was cut or damaged. Through Arrow the text alone comes."""
+
+
 def is_unreadable(error: BaseException) -> bool:
-    """Whether a file could not be read."""
-    return isinstance(error, duckdb.IOException) or (isinstance(error, FAILURES) and "IO Error" in str(error))
+    """Whether a file could not be read, or is not what was written.
+
+    The statements are the service's own: an error of DuckDB's base class, which its reader of Parquet raises, is the file's.
+    """
+    named = isinstance(error, FAILURES) and any(text in str(error) for text in _BROKEN)
+    return named or isinstance(error, duckdb.IOException) or type(error) is duckdb.Error
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 from pathlib import Path
@@ -249,9 +250,18 @@ def test_without_a_lake_the_service_lives_is_not_ready_and_says_what_to_do(lake,
     Ready.model_validate_json(client.get("/health/ready").text)
 
 
-def test_a_file_of_the_lake_that_is_gone_is_503_and_names_no_path(client, lake, caplog):
+def damaged(file: Path) -> None:
+    """Overwrites the first page of a data file, behind the first four bytes, and leaves its end, which says where all is."""
+    content = file.read_bytes()
+    file.write_bytes(content[:4] + b"\xff" * 200 + content[204:])
+
+
+@pytest.mark.parametrize(
+    "harm", [Path.unlink, lambda file: os.truncate(file, 20), lambda file: os.truncate(file, 3), damaged]
+)
+def test_a_file_of_the_lake_that_is_gone_or_broken_is_503_and_names_no_path(client, lake, caplog, harm):
     for file in Path(lake.path, "ctr_minute").rglob("*.parquet"):
-        file.unlink()
+        harm(file)
     response = client.get("/v1/ctr", params=CASE)
     assert response.status_code == 503
     assert response.json()["code"] == "lake_unreadable"
