@@ -1,7 +1,8 @@
 """Peers of the service over HTTP: ``python -m bench.serving.peer PORT WORKERS``. What, ``BENCH_PEER`` says.
 
 ``postgresql://...`` answers from there by the service's own routes, with all that is around them; ``bare-postgresql://...`` by a
-route that does nothing else; ``static`` gives every request the same body, from memory: the limit of the framework.
+route that does nothing else; ``static`` gives every request the same body, from memory: the limit of the framework. That route is
+``async``, as the service's own is for what its cache holds; those over PostgreSQL wait for it, each in a thread of FastAPI's pool.
 """
 
 from __future__ import annotations
@@ -45,13 +46,17 @@ def _answer_ctr(
     return Response(_answer(request), headers=headers, media_type="application/json")
 
 
+async def _from_memory(request: Request) -> Response:
+    return Response(_BODY, media_type="application/json")
+
+
+def _from_postgres(request: Request) -> Response:
+    return Response(_answer(ctr_from_query(request.scope["query_string"])), media_type="application/json")
+
+
 def _bare() -> FastAPI:
     app = FastAPI()
-
-    @app.get("/v1/ctr")
-    def get_ctr(request: Request) -> Response:
-        body = _BODY if _source == "static" else _answer(ctr_from_query(request.scope["query_string"]))
-        return Response(body, media_type="application/json")
+    app.get("/v1/ctr")(_from_memory if _source == "static" else _from_postgres)
 
     @app.get("/health/ready")
     def ready() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import random
 import shutil
 import socket
@@ -13,6 +14,7 @@ import duckdb
 import pytest
 
 from bench.errors import BenchError
+from bench.serving import peer
 from bench.serving.downloads import downloads
 from bench.serving.lake import Size, make_lake, product_name
 from bench.serving.load import load
@@ -49,6 +51,14 @@ def test_an_address_is_read_back_as_its_request():
     for make in kinds(SIZE).values():
         request = make(random.Random(1))
         assert ctr_from_query(path(request).partition("?")[2].encode()) == request
+
+
+def test_the_static_limit_waits_for_no_thread_and_what_waits_for_postgresql_has_one(monkeypatch):
+    endpoints = {}
+    for source in ("static", "bare-postgresql://nobody"):
+        monkeypatch.setattr(peer, "_source", source)
+        endpoints[source] = next(route.endpoint for route in peer._bare().routes if route.path == "/v1/ctr")
+    assert [inspect.iscoroutinefunction(endpoint) for endpoint in endpoints.values()] == [True, False]
 
 
 @contextlib.contextmanager
