@@ -2,7 +2,8 @@
 
 Three contestants answer the same distinct requests from the same lake: the service with its replica, the service on Delta alone,
 and PostgreSQL; first in the process, then over HTTP with the load beside them. Before any is measured, each has to give the same
-bytes as the others. The limit of the framework is a route that gives the same body from memory.
+bytes as the others. The limit of the framework is a route that gives the same body from memory. The same requests are then measured
+beside a history of 365 days.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from bench.document import add_places, facts, given, put_section
 from bench.errors import BenchError
 from bench.machine import code, load, machine, versions
 from bench.serving import postgres
-from bench.serving.inside import beside_peers, build, growth
+from bench.serving.build import build
+from bench.serving.inside import beside_peers, growth
 from bench.serving.lake import Size, make_lake
 from bench.serving.outside import outside
 from bench.setting import say
 
-_TOLD = ("days", "products", "minute_days", "growth", "requests", "seconds", "connections")
+_TOLD = ("days", "products", "minute_days", "growth", "growth_minute_days", "requests", "seconds", "connections")
 """Options that a report names."""
 
 
@@ -42,8 +44,7 @@ def main(argv: list[str] | None = None) -> int:
             ("command", f"`make bench-serve{given(arguments, _parser(), _TOLD)}`, {date.today().isoformat()}, commit {code()}"),
             ("machine", f"{machine()}; its load before: {before}, after: {load()}"),
             ("versions", f"{versions()}, PostgreSQL {postgres.version()}"),
-            ("lake", f"{size.days} days, 3 platforms, {size.products:,} products: {size.hour_rows:,} rows by the hour; minutes of "
-                     f"the newest {size.minute_days} days"),
+            ("lake", size.words),
         ]
     )  # fmt: skip
     title = f"Serving: {size.days} days of {size.products:,} products"
@@ -71,23 +72,27 @@ def _run(size: Size, arguments: argparse.Namespace) -> str:
 
 
 def _growth(size: Size, lake: Path, replica: Path, arguments: argparse.Namespace) -> str:
-    large = Size(arguments.growth, size.products, size.minute_days)
+    minute_days = max(size.minute_days, arguments.growth_minute_days)  # what is asked of both has to be there in both
+    large = Size(arguments.growth, size.products, min(arguments.growth, minute_days))
     say(f"the lake of {large.days} days ...")
     other = make_lake(arguments.cache, large)
     folder: Path = arguments.cache / "replica-growth"
     stands = _stands(other, folder)
     times = growth(size, large, (lake, other), (replica, folder), arguments.requests)
-    return f"{stands}\n{times}"
+    return f"The lake: {large.words}.\n\n{stands}\n{times}"
 
 
 def _stands(lake: Path, replica: Path) -> str:
     """Makes the replica anew, and says what that took."""
     say("the replica ...")
     shutil.rmtree(replica, ignore_errors=True)
-    seconds = build(lake, replica)
+    built = build(lake, replica)
+    size, source = _bytes_below(replica) / 1e6, _rollup_bytes(lake) / 1e6
     return (
-        f"The replica, which a low-priority thread makes while Delta answers, stood after {seconds:.1f} s and takes "
-        f"{_bytes_below(replica) / 1e6:.0f} MB; the tables that it is made from take {_rollup_bytes(lake) / 1e6:.0f} MB.\n"
+        f"The replica, which a low-priority thread makes while Delta answers, stood after {built.seconds:.1f} s and takes "
+        f"{size:.0f} MB; the tables that it is made from take {source:.0f} MB. A process that did nothing else had "
+        f"{built.before_mb:.0f} MB of memory before it began and {built.peak_mb:.0f} MB at its peak (resident set, libraries "
+        "included).\n"
     )
 
 
@@ -106,8 +111,21 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--days", type=int, default=30, metavar="N", help="days of history (default %(default)s)")
     add("--products", type=int, default=10_000, metavar="N", help="products (default %(default)s)")
-    add("--growth", type=int, metavar="N", help="measure beside a history of so many days, too (default: not)")
+    add(
+        "--growth",
+        type=int,
+        default=365,
+        metavar="N",
+        help="measure beside a history of so many days, too (default %(default)s); 0: not",
+    )
     add("--minute-days", type=int, metavar="N", help="newest days that have minutes (default: all)")
+    add(
+        "--growth-minute-days",
+        type=int,
+        default=90,
+        metavar="N",
+        help="the same of the long history, at least as many (default %(default)s: minutes of 365 days take half an hour to make)",
+    )
     add(
         "--requests",
         type=int,

@@ -14,9 +14,10 @@ from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlencode
 
-from bench.document import table
+from bench.document import table, verdict
 from bench.errors import BenchError
 from bench.serving.lake import Size
+from bench.serving.memory import forget_peak, megabytes
 from serving.contract import PLATFORMS
 from serving.request.formats import FORMATS
 
@@ -24,11 +25,12 @@ ROWS = 999_999
 """Most rows of an answer: just below the limit of JSON."""
 
 _PIECE = 1 << 20
+_MOST_RISE = 300.0
 _CODINGS = [("csv", "gzip"), ("csv", "zstd")]
 
 
 def downloads(port: int, pid: int, size: Size) -> str:
-    """A table: one line for each format, and two for CSV compressed.
+    """A table: one line for each format, and two for CSV compressed; then what was wanted.
 
     Args:
         port: of a service with one worker and a replica, at rest.
@@ -43,18 +45,21 @@ def downloads(port: int, pid: int, size: Size) -> str:
     for name in FORMATS:
         _take(port, size, 1, name, "identity")  # code that runs first here is not what is measured
     time.sleep(1)
-    idle = _megabytes(pid, "VmRSS")
-    rows = []
+    idle = megabytes(pid, "VmRSS")
+    rows, rises = [], []
     for name, coding in [*((name, "identity") for name in FORMATS), *_CODINGS]:
-        _forget_peak(pid)
+        forget_peak(pid)
         before, began = _processor_seconds(pid), time.perf_counter()
         taken = _take(port, size, hours, name, coding)
         seconds = time.perf_counter() - began
-        spent, rise = _processor_seconds(pid) - before, _megabytes(pid, "VmHWM") - idle
+        spent, rise = _processor_seconds(pid) - before, megabytes(pid, "VmHWM") - idle
+        rises.append(rise)
         called = name if coding == "identity" else f"{name}, {coding}"
         rows.append([called, f"{count / seconds:,.0f}", f"{spent:.2f}", f"{taken / 1e6:.1f}", f"{rise:.0f}"])
     head = ["format", "rows a second", "processor seconds", "MB sent", "MB of memory above rest, at most"]
-    return f"{count:,} rows, by hour, from the replica; at rest the process takes {idle:.0f} MB.\n\n{table(head, rows)}"
+    told = f"{count:,} rows, by hour, from the replica; at rest the process takes {idle:.0f} MB."
+    bound = verdict("MB of memory above rest, the most of all formats", max(rises), most=_MOST_RISE)
+    return f"{told}\n\n{table(head, rows)}\n{bound}"
 
 
 def _take(port: int, size: Size, hours: int, name: str, coding: str) -> int:
@@ -79,18 +84,6 @@ def _take(port: int, size: Size, hours: int, name: str, coding: str) -> int:
         return taken
     finally:
         connection.close()
-
-
-def _megabytes(pid: int, name: str) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) / 1024
-    raise BenchError(f"process {pid} does not tell {name}")
-
-
-def _forget_peak(pid: int) -> None:
-    """Make VmHWM, the peak of memory, count from now."""
-    Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def _processor_seconds(pid: int) -> float:

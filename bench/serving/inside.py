@@ -38,19 +38,6 @@ _LEAST_TIMES = 5.0
 _MOST_GROWTH = 1.3
 
 
-def build(lake: Path, folder: Path) -> float:
-    """Seconds until every segment of the replica is made and attached."""
-    with contextlib.ExitStack() as stack:
-        store = _opened(stack, lake, folder)
-        began = time.perf_counter()
-        while True:
-            store.poll()
-            with store.lease() as lease:
-                if lease.snapshot.held == frozenset(lease.snapshot.segments):
-                    return time.perf_counter() - began
-            time.sleep(0.2)
-
-
 def beside_peers(size: Size, lake: Path, replica: Path, address: str, count: int) -> str:
     """A table: so many distinct requests of each kind, from each contestant; then what was wanted.
 
@@ -60,8 +47,8 @@ def beside_peers(size: Size, lake: Path, replica: Path, address: str, count: int
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(psycopg.connect(address, autocommit=True, prepare_threshold=1))
         contestants: dict[str, Answer] = {
-            "replica": _answers(_opened(stack, lake, replica)),
-            "Delta": _answers(_opened(stack, lake, None)),
+            "replica": _answers(opened(stack, lake, replica)),
+            "Delta": _answers(opened(stack, lake, None)),
             "PostgreSQL": lambda request: [postgres.answer(connection, request)],
         }
         rows, verdicts = [], ""
@@ -88,7 +75,7 @@ def growth(small: Size, large: Size, lakes: tuple[Path, Path], replicas: tuple[P
     rows, verdicts = [], ""
     with contextlib.ExitStack() as stack:
         names = [f"{size.days} days" for size in (small, large)]
-        stores = [_opened(stack, lake, replica) for lake, replica in zip(lakes, replicas, strict=True)]
+        stores = [opened(stack, lake, replica) for lake, replica in zip(lakes, replicas, strict=True)]
         contestants = {name: _answers(store) for name, store in zip(names, stores, strict=True)}
         for kind, make in kinds(small).items():
             times = _measured(kind, contestants, drawn(make, _rounds(kind, count)))
@@ -142,7 +129,7 @@ def _answers(store: Store) -> Answer:
     return answer
 
 
-def _opened(stack: contextlib.ExitStack, lake: Path, replica: Path | None) -> Store:
+def opened(stack: contextlib.ExitStack, lake: Path, replica: Path | None) -> Store:
     """A store without a cache of answers, as every request is to be worked out."""
     settings = {"replica": False} if replica is None else {"replica_folder": str(replica)}
     store = Store(Settings.model_validate({"lake": str(lake), "cache_bytes": 0, **settings}))

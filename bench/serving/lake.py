@@ -34,6 +34,19 @@ class Size:
         return f"{self.days}-days-{self.products}-products-{self.minute_days}-days-of-minutes"
 
     @property
+    def words(self) -> str:
+        """The same in words."""
+        minutes = (
+            "minutes of all of them"
+            if self.minute_days == self.days
+            else (
+                f"minutes of the newest {self.minute_days} days, of the {self.days - self.minute_days} before hours and days only"
+            )
+        )
+        rows = f"{self.hour_rows:,} rows by the hour"
+        return f"{self.days} days, {len(PLATFORMS)} platforms, {self.products:,} products: {rows}; {minutes}"
+
+    @property
     def first_day(self) -> date:
         """The oldest day."""
         return LAST_DAY - timedelta(days=self.days - 1)

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 import duckdb
 import pytest
 
+from bench import serve
 from bench.errors import BenchError
 from bench.serving import peer
+from bench.serving.build import build
 from bench.serving.downloads import downloads
 from bench.serving.lake import Size, make_lake, product_name
 from bench.serving.load import load
@@ -41,6 +43,25 @@ def test_the_lake_has_every_product_in_every_hour_and_sums_that_agree(tmp_path):
     assert minutes[0] > hours[0]
     assert hours[1:] == days[1:] == minutes[1:]
     assert make_lake(tmp_path, SIZE) == lake, "a lake that is there is kept"
+
+
+def test_a_report_says_of_how_many_days_there_are_minutes():
+    assert SIZE.words == "2 days, 3 platforms, 5 products: 720 rows by the hour; minutes of all of them"
+    assert Size(365, 10, 90).words.endswith("; minutes of the newest 90 days, of the 275 before hours and days only")
+
+
+def test_the_long_history_is_measured_unless_it_is_left_out():
+    assert serve._parser().parse_args([]).growth == 365
+    assert serve._parser().parse_args(["--growth", "0"]).growth == 0
+
+
+@pytest.mark.slow
+def test_making_a_replica_is_measured_in_a_process_of_its_own(tmp_path):
+    held = bytearray(400_000_000)
+    built = build(make_lake(tmp_path / "lake", SIZE), tmp_path / "replica")
+    assert list((tmp_path / "replica").rglob("*.duckdb"))
+    assert built.seconds > 0
+    assert 20 < built.before_mb < built.peak_mb < len(held) / 1e6, "what this process holds is not counted"
 
 
 def test_names_of_products_are_distinct():
@@ -120,4 +141,5 @@ def test_downloads_measure_every_format_of_a_running_service(tmp_path):
         service.stop()
     lines = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("|")]
     assert text.startswith("720 rows, by hour")
+    assert "- MB of memory above rest, the most of all formats: " in text
     assert lines[2:] == ["json", "ndjson", "csv", "arrow", "parquet", "csv, gzip", "csv, zstd"]
