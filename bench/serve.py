@@ -1,9 +1,9 @@
 """The benchmark of the service: ``make bench-serve ARGS="--days 30"``. It writes its section of docs/benchmarks.md.
 
-Three contestants answer the same distinct requests from the same lake: the service with its replica, the service on Delta alone,
-and PostgreSQL; first in the process, then over HTTP with the load beside them. Before any is measured, each has to give the same
-bytes as the others. The limit of the framework is a route that gives the same body from memory. The same requests are then measured
-beside a history of 365 days.
+Four contestants answer the same distinct requests from the same lake: the service with its replica, the service on Delta alone,
+DuckDB with its own Delta reader, and PostgreSQL; first in the process, then all but DuckDB over HTTP with the load beside them.
+Before any is measured, each has to give the same bytes as the others. The limit of the framework is a route that gives the same
+body from memory. The same requests are then measured beside a history of 365 days.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def main(argv: list[str] | None = None) -> int:
             ("command", f"`make bench-serve{given(arguments, _parser(), _TOLD)}`, {date.today().isoformat()}, commit {code()}"),
             ("machine", f"{machine()}; its load before: {before}, after: {load()}"),
             ("versions", f"{versions()}, PostgreSQL {postgres.version()}"),
+            ("PostgreSQL", ", ".join(f"{name} {value}" for name, value in postgres.SETTINGS.items())),
             ("lake", size.words),
         ]
     )  # fmt: skip

@@ -15,13 +15,16 @@ from serving.query.plan import make_plan
 from serving.request.parameters import CtrRequest
 from tests.components.servers import postgresql
 
+SETTINGS = {"shared_buffers": "1GB", "work_mem": "256MB", "effective_cache_size": "4GB"}
+"""Memory like that of the service, which has 2 GB for its queries: by default PostgreSQL has 128 MB, and 4 MB for a sort."""
+
 _BLOCK = 1 << 20
 
 
 @contextmanager
 def loaded(lake: Path, folder: Path) -> Iterator[str]:
     """The address of a PostgreSQL that holds the rollups of a lake, until the block ends."""
-    with postgresql() as server:
+    with postgresql(SETTINGS) as server:
         address = f"postgresql://me@{server}"
         with psycopg.connect(address, autocommit=True) as connection:
             for rollup in GRAINS:

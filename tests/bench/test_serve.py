@@ -15,9 +15,10 @@ import pytest
 
 from bench import serve
 from bench.errors import BenchError
-from bench.serving import peer
+from bench.serving import inside, peer, scan
 from bench.serving.build import build
 from bench.serving.downloads import downloads
+from bench.serving.inside import drawn
 from bench.serving.lake import Size, make_lake, product_name
 from bench.serving.load import load
 from bench.serving.requests import kinds, path
@@ -80,6 +81,18 @@ def test_the_static_limit_waits_for_no_thread_and_what_waits_for_postgresql_has_
         monkeypatch.setattr(peer, "_source", source)
         endpoints[source] = next(route.endpoint for route in peer._bare().routes if route.path == "/v1/ctr")
     assert [inspect.iscoroutinefunction(endpoint) for endpoint in endpoints.values()] == [True, False]
+
+
+def test_duckdb_s_own_reader_gives_the_bytes_of_the_service(tmp_path):
+    lake = make_lake(tmp_path, SIZE)
+    with contextlib.ExitStack() as stack:
+        service = inside._answers(inside.opened(stack, lake, None))
+        connection = stack.enter_context(scan.attached(lake))
+        for make in kinds(SIZE).values():
+            for request in drawn(make, 3):
+                wanted = b"".join(service(request))
+                assert scan.answer(connection, request) == wanted
+                assert wanted.count(b"timestamp") > 1
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,17 @@ import pytest
 
 
 @contextmanager
-def postgresql() -> Iterator[str]:
-    """Host, port and database of a fresh PostgreSQL; its user ``me`` needs no password."""
+def postgresql(settings: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Host, port and database of a fresh PostgreSQL, with any settings; its user ``me`` needs no password."""
     binaries = _postgresql_binaries()
     owner = _owner("postgres")
     port, folder = _free_port(), _folder(owner)
-    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder} -c fsync=off"
+    own = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": folder, "fsync": "off"}
+    options = [part for name, value in {**own, **(settings or {})}.items() for part in ("-c", f"{name}={value}")]
     initdb = [str(binaries / "initdb"), "-D", f"{folder}/data", "-U", "me", "--auth=trust", "-E", "UTF8"]
     subprocess.run(initdb, user=owner, cwd=folder, check=True, capture_output=True)
     server = f"127.0.0.1:{port}/postgres"
-    command = [str(binaries / "postgres"), "-D", f"{folder}/data", *options.split()]
+    command = [str(binaries / "postgres"), "-D", f"{folder}/data", *options]
     with _running(command, owner, folder, lambda: ask_postgresql(server, "select 1")):
         yield server
 
