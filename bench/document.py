@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 
 from bench.machine import ROOT
+from bench.setting import say
 
 _HEAD = """# Benchmarks
 
 Every section is written by the command that it names; change nothing by hand.
 """
+
+_MET, _MISSED = ": **met**", ": **missed**"
+"""How a verdict ends."""
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +45,16 @@ def put_section(file: Path, name: str, body: str) -> None:
         text = f"{text.rstrip()}\n\n{section}"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
+
+
+def finish(file: Path, name: str, title: str, head: str, body: str) -> int:
+    """Write a report into its section and print it; the exit code of the benchmark: 1 when a wanted bound is missed, else 0."""
+    put_section(file, name, f"## {title}\n\n{head}\n{body}")
+    say(f"\n{body}\nwritten to {file}")
+    missed = [line for line in body.splitlines() if line.endswith(_MISSED)]
+    for line in missed:
+        print(f"missed: {line.removeprefix('- ').removesuffix(_MISSED)}", file=sys.stderr)
+    return 1 if missed else 0
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -79,7 +94,7 @@ def verdict(text: str, value: float, *, most: float | None = None, least: float 
     """A line that says whether a wanted bound is kept."""
     bound = f"at most {most:g}" if most is not None else f"at least {least:g}"
     kept = (most is None or value <= most) and (least is None or value >= least)
-    return f"- {text}: {value:.2f}, wanted {bound}: **{'met' if kept else 'missed'}**\n"
+    return f"- {text}: {value:.2f}, wanted {bound}{_MET if kept else _MISSED}\n"
 
 
 def gigabytes(count: float) -> str:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from bench import race
+from bench import abuse, ingest, race, serve
 from bench.check import Referee, counted, minutes_below
 from bench.data import make_data, open_data
 from bench.document import put_section, spread, verdict
@@ -97,6 +97,24 @@ def test_a_section_replaces_itself_and_nothing_else(tmp_path):
     assert "first" not in text
     assert text.index("third") < text.index("second")
     assert text.count("written by the benchmark") == 2
+
+
+@pytest.mark.parametrize(("value", "code"), [(3.0, 0), (3.1, 1)])
+def test_a_bound_that_is_missed_is_the_exit_code_of_each_benchmark_after_its_report(
+    monkeypatch, tmp_path, capsys, value, code
+):
+    body = "a table\n" + verdict("memory", 1, most=2) + verdict("p99, ms", value, most=3)
+    monkeypatch.setitem(ingest.MODES, "idle", ("Idle", lambda _: body))
+    monkeypatch.setattr(serve, "_run", lambda *_: body)
+    monkeypatch.setattr(abuse, "_run", lambda *_: body)
+    monkeypatch.setattr(abuse, "lake_with_views", lambda *_: tmp_path)
+    monkeypatch.setattr(abuse, "_views", lambda _: 0)
+    for number, (benchmark, arguments) in enumerate([(ingest, ["--mode", "idle"]), (serve, []), (abuse, [])]):
+        docs = tmp_path / f"{number}.md"
+        assert benchmark.main([*arguments, "--cache", str(tmp_path), "--docs", str(docs)]) == code
+        assert body in docs.read_text()
+        told = capsys.readouterr().err
+        assert told == ("missed: p99, ms: 3.10, wanted at most 3\n" if code else "")
 
 
 def test_figures_are_a_median_with_its_range_and_bounds_are_kept_or_not():
