@@ -208,10 +208,29 @@ def test_what_the_end_of_the_service_breaks_off_is_no_defect(elsewhere, caplog):
 def test_work_that_does_not_end_is_over_in_time(elsewhere):
     release = threading.Event()
     began = time.monotonic()
-    with pytest.raises(QueryTimeout):
+    with pytest.raises(QueryTimeout, match=r"after 0\.3 s \(setting query_seconds\)"):
         elsewhere(lambda *_: release.wait(20) and Response(), seconds=0.3)
     assert time.monotonic() - began < 5
     release.set()
+
+
+def test_a_query_there_is_interrupted_when_its_time_is_over(elsewhere):
+    ended: list[Exception] = []
+
+    def endless(store, request, tag, stream_rows, budget):
+        cursor = duckdb.connect().cursor()
+        try:
+            with budget.reading(cursor):
+                cursor.execute(ENDLESS).fetchall()
+        except Exception as error:
+            ended.append(error)
+            raise
+        return Response()
+
+    with pytest.raises(QueryTimeout, match=r"after 0\.3 s \(setting query_seconds\)"):
+        elsewhere(endless, seconds=0.3)
+    eventually(lambda: ended, 5)
+    assert isinstance(ended[0], QueryTimeout | ClientGone), "by its own clock, or because the worker had hung up"
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

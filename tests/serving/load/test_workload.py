@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import duckdb
 import httpx
@@ -32,6 +33,20 @@ def watchdog():
     one = Watchdog()
     yield one
     one.close()
+
+
+def test_a_budget_is_over_at_its_time_to_the_second_and_each_piece_of_a_stream_has_all_of_it(monkeypatch):
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr("serving.load.workload.monotonic", lambda: clock.now)
+    budget = Budget(None, 3, 1)
+
+    def over_at(now: float) -> bool:
+        clock.now = now
+        return budget.over
+
+    assert [over_at(1002.9), over_at(1003.0)] == [False, True]
+    assert next(budget.each(iter([b"a", b"b"]), duckdb.connect())) == b"a"
+    assert [over_at(1005.9), over_at(1006.0)] == [False, True]
 
 
 def test_a_query_is_ended_when_its_time_is_over_and_the_cursor_can_be_used_again(watchdog):
@@ -181,7 +196,8 @@ def test_a_slow_query_is_504_and_its_publication_is_given_back(lake, serve, slow
     assert (found.status, found.code) == (504, "query_timeout")
     assert "0.3 s (setting query_seconds)" in found.detail
     assert "Less are: half the range (endTimestamp=" in found.detail
-    assert client.store.lending.current.leases == 0
+    assert client.store.lending.current.leases == 0, "the cursor was interrupted, nothing runs on it"
+    eventually(lambda: "ctr_queries_running 0.0" in client.get("/metrics").text, 5)
 
 
 def test_a_query_ends_when_its_client_goes_away(lake, serve, slow):
