@@ -1,7 +1,7 @@
 # make run and make test need nothing done before: they install what is missing.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup sample run serve test test-fast test-faults test-schema test-soak bench bench-ingest bench-serve bench-abuse check
+.PHONY: help setup sample run serve test test-fast test-faults test-requests test-schema test-soak bench bench-ingest bench-serve bench-abuse check
 MAKEFLAGS += --no-print-directory
 
 # Where `make run` and `make sample` put the sample and its lake.
@@ -32,6 +32,9 @@ test-fast: setup ## the tests without Spark, services and long waits, on all cor
 
 test-faults: setup ## kills at 100 moments, 20 pairs of runs, 20 orders of arrival: an hour (at most so many: ROUNDS=6)
 	@CTR_FAULT_ROUNDS=$(or $(ROUNDS),100) scripts/python.sh -m pytest -m faults $(ARGS)
+
+test-requests: setup ## random requests, each answer compared with a plain one: 2,000 by each way to it (REQUESTS=2000)
+	@TEST_REQUESTS=$(or $(REQUESTS),2000) scripts/python.sh -m pytest -s tests/serving/test_any_request.py $(ARGS)
 
 test-schema: setup ## at least 5,000 requests made from the OpenAPI document, allowed and not (CASES=5000)
 	@CTR_SCHEMA_CASES=$(or $(CASES),5000) scripts/python.sh -m pytest -s tests/serving/test_schema_fuzz.py $(ARGS)
