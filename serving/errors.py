@@ -284,9 +284,12 @@ class InvalidRequest(ServiceError):
     code = "invalid_request"
     title = "Invalid request"
 
-    def __init__(self, faults: list[Fault]) -> None:
+    def __init__(self, faults: list[Fault], all_found: bool = True) -> None:
+        """``all_found``: there are no others; else nobody looked for more."""
         names = ", ".join(dict.fromkeys(fault.parameter for fault in faults))
-        super().__init__(f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in: {names}.", tuple(faults))
+        count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
+        told = f"{count} in: {names}." if all_found else f"At least {count}, more were not looked for, in: {names}."
+        super().__init__(told, tuple(faults))
 
 
 class NotReady(ServiceError):

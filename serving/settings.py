@@ -77,7 +77,8 @@ class Settings(BaseSettings):
         1,
         ge=1,
         le=64,
-        description="processes that answer; they share the limits on memory and threads, one builds the local copy",
+        description="processes that answer; they share the limits on memory, disk and threads, those on how many at once are "
+        "of each; one builds the local copy",
     )
     allow_unauthenticated: bool = Field(
         False, description="true serves an address other than loopback although callers need no key"
@@ -146,21 +147,27 @@ class Settings(BaseSettings):
     json_rows: int = Field(1_000_000, ge=1, description="most rows of an answer in JSON")
     download_rows: int = Field(50_000_000, ge=1, description="most rows of an answer in any other format")
     query_seconds: float = Field(30.0, gt=0, description="longest time of a query; then it is ended")
-    queries: int = Field(8, ge=1, description="queries that run at once")
+    queries: int = Field(8, ge=1, description="queries that run at once, in each worker process")
     heavy_rows: int = Field(
         2_000_000,
         ge=1,
         description="a request that reads more rows is heavy: it yields to others, and has a queue of its own",
     )
-    heavy_queries: int = Field(2, ge=1, description="heavy queries that run at once, besides the others")
+    heavy_queries: int = Field(
+        2, ge=1, description="heavy queries that run at once, besides the others, for each worker process"
+    )
     heavy_process: bool = Field(
         True,
         description="heavy requests run in a process of their own, which yields to all others; false: in the workers",
     )
-    queue: int = Field(64, ge=0, description="requests that wait for one of these; more are told to come again")
+    queue: int = Field(
+        64, ge=0, description="requests that wait for one of these, in each worker process; more are told to come again"
+    )
     queue_seconds: float = Field(2.0, gt=0, description="longest wait in that queue")
     streams: int = Field(
-        16, ge=1, description="streamed answers that are read at once; others wait up to `queue_seconds` for room"
+        16,
+        ge=1,
+        description="streamed answers that are read at once, in each worker process; others wait up to `queue_seconds` for room",
     )
     stream_seconds: float = Field(
         600.0, gt=0, description="longest time until a client has taken a long answer; then it is cut"
@@ -169,7 +176,9 @@ class Settings(BaseSettings):
     request_seconds: float = Field(10.0, gt=0, description="longest time for a request's head, and for its body")
     stop_seconds: int = Field(30, ge=1, description="time that running answers get to finish when the service stops")
     connections: int = Field(
-        1000, ge=1, description="connections at once; beyond, the one that waits longest for its client is closed"
+        1000,
+        ge=1,
+        description="connections at once, in each worker process; beyond, the one that waits longest for its client is closed",
     )
     query_spill: Bytes = Field(
         10 << 30, description="temporary space on disk of all queries together, and as much for building the local copy"
@@ -179,7 +188,9 @@ class Settings(BaseSettings):
         64 << 20, description="memory for finished answers, which are given again while the publication holds; 0: none"
     )
     older_publications: int = Field(
-        16, ge=1, description="older publications (`asOf`) that are kept open, the last used ones"
+        16,
+        ge=1,
+        description="older publications (`asOf`) that are kept open in each worker process, the last used ones",
     )
     replica: bool = Field(
         True, description="false answers from the Delta tables alone, without a local copy of the counts"

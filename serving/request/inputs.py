@@ -49,7 +49,7 @@ class Faults:
         """
         self.found.append(Fault(parameter, code, detail, hint))
         if len(self.found) >= _MOST_FAULTS:
-            self.check()
+            raise InvalidRequest(self.found, all_found=False)
 
     def check(self) -> None:
         """Raise ``InvalidRequest`` with all faults, if there is any."""

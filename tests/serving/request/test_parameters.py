@@ -223,8 +223,13 @@ def test_the_nearest_name_is_looked_for_of_the_first_unknown_parameters_only(mon
 def test_once_there_are_enough_faults_no_value_is_read_any_more(name, monkeypatch):
     told = []
     monkeypatch.setattr(inputs, "shown", lambda value: told.append(value) or "it")
-    assert faults(ctr_from_body, body(**{name: [1] * 10_000})) == [(name, "wrong_type")] * 50
+    wrong = body(**{name: [1] * 10_000})
+    assert faults(ctr_from_body, wrong) == [(name, "wrong_type")] * 50
     assert len(told) == 50
+    with pytest.raises(InvalidRequest, match=f"^At least 50 faults, more were not looked for, in: {name}\\.$"):
+        ctr_from_body(wrong)
+    with pytest.raises(InvalidRequest, match=f"^49 faults in: {name}\\.$"):
+        ctr_from_body(body(**{name: [1] * 49}))
 
 
 def test_an_unknown_timezone_is_compared_with_those_whose_place_begins_alike(monkeypatch):
