@@ -130,7 +130,8 @@ def test_answers_are_those_of_one_publication_each_while_jobs_run_and_memory_sta
     early, late = median(memory[quarter : 2 * quarter]), median(memory[-quarter:])
     print(
         f"{sum(traffic.kinds.values())} requests, {len(traffic.answers)} different answers of {len(grown.published)} publications: "
-        f"{dict(sorted(traffic.kinds.items()))}; memory {early / 1e6:.0f} MB early, {late / 1e6:.0f} MB late, "
+        f"{dict(sorted(traffic.kinds.items()))}, read with {dict(traffic.sources)}; "
+        f"memory {early / 1e6:.0f} MB early, {late / 1e6:.0f} MB late, "
         f"at most {max(memory) / 1e6:.0f} MB"
     )
     assert traffic.unexpected == []
@@ -138,6 +139,7 @@ def test_answers_are_those_of_one_publication_each_while_jobs_run_and_memory_sta
     assert "Traceback" not in log.read_text()
     served = {version for _, version, _ in traffic.answers}
     assert len(served) > 2
+    assert traffic.sources["replica"] > 0, "the local copy answered some of the time"
     asked = " ".join(traffic.kinds)
     streams = [f"{format}, stream" for format in FORMATS]
     for kind in (*streams, "json, whole", "asOf", "changes", "304", "aborted"):

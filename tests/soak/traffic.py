@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
-import json
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -14,14 +11,14 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from serving.contract import PLATFORMS
 from tests.rows import at
 from tests.serving import oracle
+from tests.serving.reading import rows_of
 from tests.soak.lake import DAYS, FIRST, GrowingLake
 
+Rows = tuple[tuple[str, ...], ...]
 FORMATS = ("json", "ndjson", "csv", "arrow", "parquet")
 
 
@@ -54,8 +51,10 @@ class Traffic:
     """What all clients were answered."""
 
     address: str
-    answers: set[tuple[Asked, int, frozenset[tuple[str, ...]]]] = field(default_factory=set)
-    """What was asked, the publication that the answer names, and its rows: timestamp, platform, product, views, purchases."""
+    answers: set[tuple[Asked, int, Rows]] = field(default_factory=set)
+    """What was asked, the publication that the answer names, and its rows as they came, with all columns."""
+    sources: Counter[str] = field(default_factory=Counter)
+    """What the answers were read with: ``replica``, ``delta``, or both."""
     changes: set[tuple[int, int, frozenset[tuple[str, str]]]] = field(default_factory=set)
     """Since which publication, up to which, and the days and platforms that are listed."""
     products: set[tuple[int, frozenset[str]]] = field(default_factory=set)
@@ -151,7 +150,9 @@ class Traffic:
     def _note(self, wanted: Asked, format: str, response: httpx.Response) -> None:
         version = int(response.headers["x-data-version"])
         self.newest = max(self.newest, version)
-        self.answers.add((wanted, version, frozenset(_READERS[format](response.content, version))))
+        self.sources[response.headers["x-source"].rpartition(" from ")[2]] += 1
+        rows = rows_of(response.content, format, version, detail=True)
+        self.answers.add((wanted, version, tuple(rows)))
 
 
 def _draw(chance: random.Random) -> Asked:
@@ -167,47 +168,10 @@ def _draw(chance: random.Random) -> Asked:
     )
 
 
-def _of_objects(rows: list[dict[str, Any]]) -> list[tuple[str, ...]]:
-    return [(r["timestamp"], r["platform"], r["product"], str(r["views"]), str(r["purchases"])) for r in rows]
-
-
-def _json(body: bytes, _: int) -> list[tuple[str, ...]]:
-    return _of_objects(json.loads(body))
-
-
-def _ndjson(body: bytes, version: int) -> list[tuple[str, ...]]:
-    *rows, last = map(json.loads, body.splitlines())
-    assert last == {"rows": len(rows), "dataVersion": version}
-    return _of_objects(rows)
-
-
-def _csv(body: bytes, _: int) -> list[tuple[str, ...]]:
-    return _of_objects(list(csv.DictReader(io.StringIO(body.decode()))))
-
-
-def _typed(table: pa.Table, version: int) -> list[tuple[str, ...]]:
-    assert table.schema.metadata[b"dataVersion"] == str(version).encode()
-    rows = table.to_pylist()
-    return _of_objects([{**row, "timestamp": f"{row['timestamp']:%Y-%m-%d %H:%M:%S}"} for row in rows])
-
-
-def _arrow(body: bytes, version: int) -> list[tuple[str, ...]]:
-    return _typed(pa.ipc.open_stream(body).read_all(), version)
-
-
-def _parquet(body: bytes, version: int) -> list[tuple[str, ...]]:
-    return _typed(pq.read_table(io.BytesIO(body)), version)
-
-
-_READERS: dict[str, Callable[[bytes, int], list[tuple[str, ...]]]] = {
-    "json": _json, "ndjson": _ndjson, "csv": _csv, "arrow": _arrow, "parquet": _parquet,
-}  # fmt: skip
-
-
 def check(traffic: Traffic, lake: GrowingLake) -> None:
     """Fails unless every answer is that of the plain oracle for the publication that it names."""
     for wanted, version, rows in traffic.answers:
-        assert rows == _truth(lake, wanted, version), f"publication {version}, {wanted}"
+        assert list(rows) == _truth(lake, wanted, version), f"publication {version}, {wanted}"
     for since, version, listed in traffic.changes:
         assert listed >= _changed(lake, since, version), f"changes from {since} to {version}"
     for version, names in traffic.products:
@@ -216,15 +180,14 @@ def check(traffic: Traffic, lake: GrowingLake) -> None:
         assert names == {row["product"] for row in counted}, f"products of publication {version}"
 
 
-def _truth(lake: GrowingLake, wanted: Asked, version: int) -> frozenset[tuple[str, ...]]:
+def _truth(lake: GrowingLake, wanted: Asked, version: int) -> list[tuple[str, ...]]:
     views, purchases = lake.published[version]
     start = at(FIRST) + timedelta(minutes=wanted.start_minute)
     end = start + timedelta(minutes=wanted.minutes)
-    rows = oracle.answer(
+    return oracle.answer(
         lake.views[:views], lake.purchases[:purchases], start, end, wanted.aggregation,
         wanted.products, wanted.platforms, detail=True,
     )  # fmt: skip
-    return frozenset((*row[:3], row[4], row[5]) for row in rows)
 
 
 def _changed(lake: GrowingLake, since: int, version: int) -> set[tuple[str, str]]:
