@@ -15,6 +15,8 @@ import { newestWatermark } from "./words.js";
 const MOST_BUCKETS = 3_000; // more points than a screen has columns say nothing
 const MOST_ROWS = 500_000;
 const KEPT_ROWS = 20_000; // for the table; all rows are summed
+const MOST_TRIES = 5; // until rows and status are of one publication
+const TRY_AGAIN = 300; // milliseconds, the second time twice as many: workers look for a new publication each second
 const LOOK_AGAIN = 60_000; // milliseconds between two looks for a newer publication
 const STEPS = [1, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 10080, 43200, 525600];
 
@@ -63,7 +65,7 @@ async function load(view) {
     const answer = await answerTo(view, signal);
     if (signal.aborted) return;
     status = answer.status;
-    showStatus(status, view.timezone);
+    showStatus(status, view.timezone, answer.version);
     if (answer.tally.count) showAnswer(answer);
     else showProblem(nothingFound(view), [newest(view)]);
   } catch (error) {
@@ -115,16 +117,36 @@ async function answerTo(view, signal) {
       ? "The service has an answer: it can be downloaded below." : `It does not know the time zone ${view.timezone}.`);
   }
   refuseFiner(start, end, minutes);
-  const tally = new Tally(bucketStarts(start, end, minutes, view.timezone), view.timezone, view.split, KEPT_ROWS);
-  const now = askJson("/v1/status", signal);
-  const [known, version] = await Promise.all([now, readRows(path, signal, (rows) => {
-    rows.forEach((row) => tally.add(row));
-    byId("said").textContent = `Reading: ${counted(tally.count, "row")} so far.`;
-    return tally.count <= MOST_ROWS;
-  })]);
-  if (tally.count > MOST_ROWS) throw tooManyRows(end - start, minutes);
-  const same = String(known.dataVersion) === version; // else it was published in between: both have to be of one state
-  return { view, status: same ? known : await askJson("/v1/status", signal), start, end, tally };
+  const read = async () => {
+    const tally = new Tally(bucketStarts(start, end, minutes, view.timezone), view.timezone, view.split, KEPT_ROWS);
+    const version = await readRows(path, signal, (rows) => {
+      rows.forEach((row) => tally.add(row));
+      byId("said").textContent = `Reading: ${counted(tally.count, "row")} so far.`;
+      return tally.count <= MOST_ROWS;
+    });
+    if (tally.count > MOST_ROWS) throw tooManyRows(end - start, minutes);
+    return { tally, version };
+  };
+  return { view, start, end, ...await ofOnePublication(read, signal) };
+}
+
+/**
+ * Rows, the number of their publication, and a status of the same one. Something was published in between, or two workers
+ * answered of which one does not have it yet: what is older is asked for again, a few times.
+ */
+async function ofOnePublication(read, signal) {
+  let [known, rows] = await Promise.all([askJson("/v1/status", signal), read()]);
+  for (let tries = 0; tries < MOST_TRIES && differ(known, rows); tries += 1) {
+    await new Promise((resolve) => { setTimeout(resolve, tries * TRY_AGAIN); });
+    if (known.dataVersion > Number(rows.version)) rows = await read();
+    else known = await askJson("/v1/status", signal);
+  }
+  return { status: known, ...rows };
+}
+
+/** Whether a status is of another publication than rows; where a proxy took the number away, nobody knows. */
+function differ(known, { version }) {
+  return version !== null && String(known.dataVersion) !== version;
 }
 
 /** Raises Problem where a range has more buckets than a chart can show, with the nearest step that it can. */

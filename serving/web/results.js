@@ -115,8 +115,11 @@ byId("earlier").addEventListener("click", () => turnTo(Math.max(0, shown.from - 
 byId("later").addEventListener("click", () => turnTo(shown.from + PAGE));
 
 /** How far the data reach, by platform. */
-export function showStatus(status, zone) {
-  byId("published").textContent = `Purchases divided by product views. Publication ${status.dataVersion}, made ${timeWords(Date.parse(status.publishedAt), zone)} (${zone}).`;
+export function showStatus(status, zone, version = null) {
+  const made = `${status.dataVersion}, made ${timeWords(Date.parse(status.publishedAt), zone)} (${zone}).`;
+  const words = version === null || version === String(status.dataVersion) ? `Publication ${made}`
+    : `The counts are of publication ${version}; how far the data reach, and what is missing, are told of publication ${made}`;
+  byId("published").textContent = `Purchases divided by product views. ${words}`;
   byId("freshness").replaceChildren(...freshness(status, zone));
   show(true, "freshness-card");
 }

@@ -464,6 +464,68 @@ def test_a_new_publication_is_announced_and_one_click_away(tmp_path, serve, visi
     assert not page.locator("#news").is_visible()
 
 
+@pytest.fixture
+def grown(tmp_path, serve):
+    """A service that serves publication 2, and the answers that a worker gave that still had publication 1: status, rows."""
+    lake = Lake(tmp_path / "lake")
+    publish(lake)
+    client = serve(lake)
+    path = WEEK.replace("/?", "/v1/ctr?") + "&detail=true"
+    before = client.get("/v1/status"), client.get(path)
+    views, purchases = rows()
+    lake.publish([*views, view("2016-02-08 10:00:00")], purchases, published_at="2016-02-10 03:12:00")
+    eventually(lambda: client.get("/v1/status").json()["dataVersion"] == 2)
+    return client, *before, str(len(views) + 1)
+
+
+def behind(watched, pattern, answer, times):
+    """Gives the answer of the worker that is behind to so many requests; the list of those that were asked."""
+    asked = []
+
+    def handle(route):
+        asked.append(route.request.url)
+        if len(asked) > times:
+            route.continue_()
+        else:
+            route.fulfill(body=answer.content, headers={"x-data-version": "1", "content-type": "application/json"})
+
+    watched.page.route(pattern, handle)
+    return asked
+
+
+def test_a_status_of_an_older_publication_than_the_rows_is_asked_for_again(grown, visit):
+    client, status, _, count = grown
+    watched = visit(client)
+    asked = behind(watched, "**/v1/status", status, times=4)
+    page = watched.open(WEEK)
+    assert len(asked) == 5
+    assert "Publication 2, made 10 Feb 2016" in page.locator("#published").text_content()
+    assert totals(page)[1] == count
+
+
+def test_rows_of_an_older_publication_than_the_status_are_asked_for_again(grown, visit):
+    client, _, answer, count = grown
+    watched = visit(client)
+    asked = behind(watched, "**/v1/ctr?*", answer, times=2)
+    page = watched.open(WEEK)
+    assert len(asked) == 3
+    assert "Publication 2, made 10 Feb 2016" in page.locator("#published").text_content()
+    assert totals(page)[1] == count
+
+
+def test_rows_and_a_status_that_never_agree_are_told_apart(grown, visit):
+    client, status, _, count = grown
+    watched = visit(client)
+    behind(watched, "**/v1/status", status, times=100)
+    page = watched.open(WEEK)
+    assert totals(page)[1] == count
+    told = page.locator("#published").text_content()
+    assert (
+        "The counts are of publication 2; how far the data reach, and what is missing, are told of publication 1,"
+        in told
+    )
+
+
 def test_a_service_with_keys_asks_for_one_and_keeps_it_for_the_tab(tmp_path, serve, visit):
     lake = Lake(tmp_path / "lake")
     publish(lake)
