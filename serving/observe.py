@@ -22,6 +22,7 @@ from serving.access.tokens import Tokens
 from serving.errors import ServiceError
 from serving.load.sharing import lives
 from serving.load.workload import Workload
+from serving.reply.encode import ROWS
 from serving.reply.problems import REFUSED
 from serving.state.snapshot import Snapshot
 from serving.state.store import Store
@@ -51,7 +52,7 @@ class Metrics:
             "ctr_requests", "answers by route and status", ("route", "status"), registry=self._registry
         )
         self.rows = Counter(
-            "ctr_rows", "rows of answers whose number is known before they are sent", registry=self._registry
+            "ctr_rows", "rows of answers; those of a stream that was cut are not counted", registry=self._registry
         )
         self.bytes = Counter("ctr_bytes", "bytes of bodies, as sent", ("route",), registry=self._registry)
         self.refusals = Counter(
@@ -232,14 +233,15 @@ class Observe:
         timing = headers.get(b"server-timing", b"").decode()
         found = _SOURCE.search(timing)
         source = "cache" if "cache;" in timing else found[1] if found else "none"
-        rows = headers.get(b"x-row-count")
+        told = headers.get(b"x-row-count")
+        rows: int | None = int(told) if told is not None else scope["state"].get(ROWS)
         self._metrics.seconds.labels(route, source).observe(seconds)
         self._metrics.requests.labels(route, str(status)).inc()
         self._metrics.bytes.labels(route).inc(sent)
         if REFUSED in scope["state"]:
             self._metrics.refused(scope["state"][REFUSED])
         if rows is not None and status == 200:
-            self._metrics.rows.inc(int(rows))
+            self._metrics.rows.inc(rows)
         version = headers.get(b"x-data-version")
         caller = scope["state"].get("caller")
         line = {
@@ -250,7 +252,7 @@ class Observe:
             "status": status,
             "whole": whole,
             "ms": round(seconds * 1000, 1),
-            "rows": int(rows) if rows is not None else None,
+            "rows": rows,
             "bytes": sent,
             "source": source,
             "dataVersion": version.decode() if version else None,

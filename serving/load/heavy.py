@@ -50,12 +50,22 @@ class Task:
 class Reply:
     """The beginning of an answer.
 
-    Without a body its pieces follow as messages of bytes, at the end an empty one, and then what went wrong, or ``None``.
+    Without a body its pieces follow as messages of bytes, at the end an empty one, and then an ``End``.
     """
 
     status: int
     headers: dict[str, str]
     body: bytes | None
+
+
+@dataclass(frozen=True)
+class End:
+    """How an answer in pieces ended."""
+
+    rows: int | None
+    """How many there were, if it is whole."""
+    failure: ServiceError | None
+    """What went wrong, if it is not."""
 
 
 def packed(value: object) -> bytes:
@@ -133,10 +143,13 @@ class _Relayed(Stream):
         self._budget.begin()
         with self._budget.reading(self._link):
             piece = await self._link.piece()
-            failure = None if piece else await self._link.receive()
-        if failure is not None:
-            raise failure
-        return piece or None
+            end: End | None = None if piece else await self._link.receive()
+        if end is None:
+            return piece
+        if end.failure is not None:
+            raise end.failure
+        self.rows = end.rows
+        return None
 
 
 class Heavy:

@@ -21,12 +21,12 @@ from starlette.responses import Response
 
 from serving.errors import ServiceError
 from serving.load.handles import ADVICE, raise_limit
-from serving.load.heavy import LENGTH, Reply, Task, packed
+from serving.load.heavy import LENGTH, End, Reply, Task, packed
 from serving.load.threads import come_last
 from serving.load.workload import Budget, Watchdog
 from serving.logs import log_config
 from serving.reply.answers import answer_ctr
-from serving.reply.encode import Stream
+from serving.reply.encode import Last, Stream
 from serving.settings import load_settings
 from serving.state.store import Store
 
@@ -179,9 +179,9 @@ def _send(link: Link, response: Response, store: Store) -> None:
         response.close()
 
 
-def _stream(link: Link, response: Stream, store: Store) -> ServiceError | None:
-    """Send the pieces of an answer, and an empty one: what went wrong, if it did."""
-    failure = None
+def _stream(link: Link, response: Stream, store: Store) -> End:
+    """Send the pieces of an answer, and an empty one; how that ended."""
+    rows, failure = None, None
     while True:
         try:
             piece = next(response.chunks, None)
@@ -189,7 +189,9 @@ def _stream(link: Link, response: Stream, store: Store) -> ServiceError | None:
             piece, failure = None, _told(error, store)
         if piece is None:
             link.send_bytes(b"")
-            return failure
+            return End(rows, failure)
+        if isinstance(piece, Last):
+            rows = piece.rows
         if piece:
             link.send_bytes(piece)
 

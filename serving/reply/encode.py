@@ -19,6 +19,21 @@ from starlette.types import Message, Receive, Scope, Send
 
 from serving.load.threads import run_in
 
+ROWS = "rows"
+"""Where in a request's state the number of rows stands, once a stream was sent whole."""
+
+
+class Last(bytes):
+    """The last piece of an answer, which knows how many rows there were in all."""
+
+    rows: int
+
+    def __new__(cls, data: bytes, rows: int) -> Last:
+        """The piece; it may be empty."""
+        last = super().__new__(cls, data)
+        last.rows = rows
+        return last
+
 
 class Encoder(Protocol):
     """Makes the bytes of one answer: what comes before the rows, each batch of them, and what comes after."""
@@ -135,15 +150,16 @@ class Body:
         return b"".join(self._head)
 
     def chunks(self) -> Iterator[bytes]:
-        """The answer in pieces, of which only one is in memory at a time."""
+        """The answer in pieces, of which only one is in memory at a time, and at the end a ``Last``."""
         head, self._head = self._head, []
-        yield b"".join(head)
         if self.rows is not None:
+            yield Last(b"".join(head), self.rows)
             return
+        yield b"".join(head)
         for batch in self._batches:
             if piece := self._encode(batch):
                 yield piece
-        yield self._encoder.end(self._count)
+        yield Last(self._encoder.end(self._count), self._count)
 
 
 class Stream(Response):
@@ -152,6 +168,8 @@ class Stream(Response):
     def __init__(self, chunks: Iterator[bytes], close: Callable[[], None], headers: dict[str, str], kind: str) -> None:
         self.chunks = chunks
         """The pieces of the answer; each can be taken once."""
+        self.rows: int | None = None
+        """How many rows it has: known with its last piece."""
         self._close = close
         self._release: Callable[[], None] | None = None
         self._deadline = inf
@@ -169,7 +187,10 @@ class Stream(Response):
 
     async def next(self) -> bytes | None:
         """The next piece, made in a thread; ``None`` at the end."""
-        return await run_in(self._threads, next, self.chunks, None)
+        piece = await run_in(self._threads, next, self.chunks, None)
+        if isinstance(piece, Last):
+            self.rows = piece.rows
+        return piece
 
     def close(self) -> None:
         """Give the source back."""
@@ -186,16 +207,18 @@ class Stream(Response):
         """
         gone = asyncio.create_task(disconnected(receive))
         try:
-            await self._send_chunks(send, gone)
+            if await self._send_chunks(send, gone):
+                scope["state"][ROWS] = self.rows
         finally:
             gone.cancel()
             self.close()
 
-    async def _send_chunks(self, send: Send, gone: asyncio.Task[None]) -> None:
+    async def _send_chunks(self, send: Send, gone: asyncio.Task[None]) -> bool:
+        """Whether all of them were sent; else the client is gone."""
         started = False
         while (chunk := await self.next()) is not None:
             if gone.done():
-                return
+                return False
             if not started:
                 started = True
                 head = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
@@ -204,6 +227,7 @@ class Stream(Response):
             if monotonic() > self._deadline:
                 raise _too_long()
         await in_time(send(body_message(b"", more=False)), self._deadline)
+        return True
 
 
 async def in_time(sending: Awaitable[None], deadline: float) -> None:

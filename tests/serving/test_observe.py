@@ -11,12 +11,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import pytest
 
 from serving.keys import make_key, write_keys
 from serving.main import create_app
 from serving.observe import _forget_dead
 from serving.query.catalog_queries import products
 from serving.replica.builder import Builder
+from serving.request.formats import FORMATS
 from serving.settings import ROOT, Settings
 from serving.state.store import Store
 from tests.serving.conftest import eventually, running
@@ -77,6 +79,34 @@ def test_each_request_is_one_line_of_json_without_its_key_and_its_query(lake, se
     assert first["whole"] is True
     assert first["bytes"] == int(answer.headers["content-length"])
     assert (second["status"], second["key"]) == (401, None)
+
+
+def logged(caplog) -> list[dict]:
+    """The lines of the access log so far."""
+    return [json.loads(record.getMessage()) for record in caplog.records if record.name == "serving.access"]
+
+
+def test_rows_of_streams_are_counted_and_logged_when_they_were_sent(lake, serve, caplog):
+    lake.publish([view("2016-01-03 14:00:00", f"p{number:05}") for number in range(3000)])
+    client = serve(lake, stream_rows=1000, cache_bytes=0)
+    with caplog.at_level(logging.INFO, "serving.access"):
+        for number, name in enumerate(FORMATS, 1):
+            answer = client.get("/v1/ctr", params={**CASE, "format": name})
+            assert "x-row-count" not in answer.headers
+            assert gauges(client)["ctr_rows_total"] == 3000 * number
+    found = [(line["rows"], line["whole"]) for line in logged(caplog) if line["route"] == "/v1/ctr"]
+    assert found == [(3000, True)] * len(FORMATS)
+
+
+def test_rows_of_a_stream_that_was_cut_are_not_known(lake, serve, caplog):
+    lake.publish([view("2016-01-03 14:00:00", f"p{number:05}") for number in range(3000)])
+    client = serve(lake, stream_rows=1000, stream_seconds=1e-9)
+    with caplog.at_level(logging.INFO, "serving.access"):
+        with pytest.raises(httpx.RemoteProtocolError):
+            client.get("/v1/ctr", params=CASE, headers={"Accept-Encoding": "identity"})
+        [line] = eventually(lambda: logged(caplog))
+    assert (line["status"], line["rows"], line["whole"]) == (200, None, False)
+    assert gauges(client)["ctr_rows_total"] == 0
 
 
 def test_refusals_are_counted_by_their_code_wherever_they_happen(lake, serve, monkeypatch):

@@ -335,6 +335,16 @@ def test_answers_are_the_same_with_a_heavy_process_as_without(both, format):
         assert again.status_code == 304
 
 
+def test_rows_of_a_stream_that_comes_from_there_are_counted_and_logged(both):
+    (_, url, log), _, _ = both
+    params = {**RANGE, "startTimestamp": "2016-01-03 13:55:01", "format": "csv"}
+    assert "x-row-count" not in httpx.get(f"{url}/v1/ctr", params=params).headers
+    metrics = eventually(lambda: [line for line in httpx.get(f"{url}/metrics").text.splitlines() if "301.0" in line])
+    assert "ctr_rows_total 301.0" in metrics
+    assert '"rows": 301,' in log.read_text()
+    assert 'ctr_heavy_answers_total{by="process"} 1.0' in httpx.get(f"{url}/metrics").text
+
+
 def test_a_heavy_process_that_dies_is_started_again_and_meanwhile_the_worker_answers(both):
     (running, url, log), _, pid = both
     params = {**RANGE, "startTimestamp": "2016-01-03 13:55:01", "format": "csv"}
