@@ -318,16 +318,16 @@ class Workload:
         task.add_done_callback(lambda _: gate.leave())
         response = await _heard(request, budget, task)
         if isinstance(response, Stream):
-            await self._admit(response)
+            await self._admit(response, budget)
         return response
 
-    async def _admit(self, stream: Stream) -> None:
+    async def _admit(self, stream: Stream, budget: Budget) -> None:
         try:
             await self.streams.enter()
         except Busy:
             stream.close()
             raise
-        stream.limit(self._stream_seconds, self.streams.leave, self._stream_threads)
+        stream.limit(self._stream_seconds, self._stream_threads, budget.cancel, self.streams.leave)
 
     def close(self) -> None:
         """End all queries, then the watchdog."""

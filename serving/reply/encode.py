@@ -172,6 +172,7 @@ class Stream(Response):
         """How many rows it has: known with its last piece."""
         self._close = close
         self._release: Callable[[], None] | None = None
+        self._cancel: Callable[[], None] | None = None
         self._deadline = inf
         self._threads: Executor | None = None
         self.status_code = 200
@@ -179,8 +180,12 @@ class Stream(Response):
         self.media_type = kind
         self.init_headers(headers)
 
-    def limit(self, seconds: float, release: Callable[[], None], threads: Executor) -> None:
-        """Cut the answer after so many seconds, make its pieces in those threads, call ``release`` when it has ended."""
+    def limit(self, seconds: float, threads: Executor, cancel: Callable[[], None], release: Callable[[], None]) -> None:
+        """Cut the answer after so many seconds, and make its pieces in those threads.
+
+        ``cancel`` is called when nobody waits for the next one any more, ``release`` when the answer has ended.
+        """
+        self._cancel = cancel
         self._threads = threads
         self._deadline = monotonic() + seconds
         self._release = release
@@ -216,9 +221,7 @@ class Stream(Response):
     async def _send_chunks(self, send: Send, gone: asyncio.Task[None]) -> bool:
         """Whether all of them were sent; else the client is gone."""
         started = False
-        while (chunk := await self.next()) is not None:
-            if gone.done():
-                return False
+        while (chunk := await self._next_for(gone)) is not None:
             if not started:
                 started = True
                 head = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
@@ -226,8 +229,26 @@ class Stream(Response):
             await in_time(send(body_message(chunk, more=True)), self._deadline)
             if monotonic() > self._deadline:
                 raise _too_long()
+        if gone.done():
+            return False
         await in_time(send(body_message(b"", more=False)), self._deadline)
         return True
+
+    async def _next_for(self, gone: asyncio.Task[None]) -> bytes | None:
+        """The next piece; ``None`` at the end, and when the client is gone: then the making of it was interrupted and has ended."""
+        making = asyncio.create_task(self.next())
+        try:
+            await asyncio.wait({making, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if making.done():
+                piece = await making
+                return None if gone.done() else piece
+            if self._cancel is not None:
+                self._cancel()
+            await asyncio.wait({making})
+            making.exception()  # that it was interrupted; nobody is there to be told
+            return None
+        finally:
+            making.cancel()
 
 
 async def in_time(sending: Awaitable[None], deadline: float) -> None:

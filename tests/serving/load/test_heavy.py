@@ -101,7 +101,7 @@ def elsewhere(tmp_path, monkeypatch, lake, open_store, watchdog):
 
     threading.Thread(target=accept, daemon=True).start()
 
-    def ask(answer, seconds: float = 20):
+    def ask(answer, seconds: float = 20, leaves_after: float | None = None):
         async def asked():
             monkeypatch.setattr(serving.load.heavy_process, "answer_ctr", answer)
             budget = Budget(watchdog, seconds, 10)
@@ -109,6 +109,8 @@ def elsewhere(tmp_path, monkeypatch, lake, open_store, watchdog):
             if not isinstance(response, Stream):
                 return response
             pieces = []
+            if leaves_after is not None:
+                threading.Timer(leaves_after, budget.cancel).start()
             try:
                 while (piece := await response.next()) is not None:
                     pieces.append(piece)
@@ -161,6 +163,28 @@ def test_a_failure_in_the_middle_of_an_answer_is_told_after_what_came_before(els
     pieces, failure = elsewhere(streamed(b"a,b", LakeUnreadable()))
     assert pieces == [b"a,b"]
     assert type(failure) is LakeUnreadable
+
+
+def test_a_client_that_goes_away_while_the_next_piece_is_made_there_has_its_query_interrupted(elsewhere):
+    ended: list[Exception] = []
+
+    def answer(store, request, tag, stream_rows, budget):
+        cursor = duckdb.connect().cursor()
+
+        def chunks():
+            yield b"a,b"
+            try:
+                cursor.execute(ENDLESS).fetchall()
+            except Exception as error:
+                ended.append(error)
+                raise
+
+        return Stream(budget.each(chunks(), cursor), lambda: None, dict(HEADERS), "text/csv")
+
+    pieces, failure = elsewhere(answer, seconds=600, leaves_after=0.3)
+    assert (pieces, type(failure)) == ([b"a,b"], ClientGone)
+    eventually(lambda: ended)
+    assert isinstance(ended[0], duckdb.InterruptException)
 
 
 def test_the_task_says_all_there_is_to_know(elsewhere):

@@ -1,19 +1,28 @@
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
+import duckdb
 import httpx
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.types import Message
 
 from serving.errors import QueryTimeout
+from serving.load.workload import Budget, Watchdog
 from serving.reply import encode
-from serving.reply.encode import Body, CsvEncoder, JsonEncoder, NdjsonEncoder, text_of
+from serving.reply.encode import Body, CsvEncoder, JsonEncoder, NdjsonEncoder, Stream, text_of
+from serving.reply.parts import Rows
 from tests.serving.conftest import eventually, patient
 from tests.serving.lake import view
+from tests.serving.load.test_workload import ENDLESS
 from tests.serving.reply.test_problems import problem
 
 RANGE = {"startTimestamp": "2016-01-01 00:00:00", "endTimestamp": "2016-01-02 00:00:00", "aggregation": "1440"}
@@ -157,3 +166,53 @@ def test_a_client_that_goes_away_ends_its_query_and_gives_its_hold_back(long_ans
         next(response.iter_raw())
         assert store.lending.current.leases == 1
     eventually(lambda: store.lending.current.leases == 0)
+
+
+def test_a_client_that_goes_away_while_the_next_piece_is_made_has_its_query_interrupted(long_answer, monkeypatch):
+    def endless(rows: Rows) -> Iterator[pa.RecordBatch]:
+        yield from islice(rows._batches, 4)
+        rows._lease.cursor.execute(ENDLESS).fetchall()
+
+    monkeypatch.setattr(Rows, "__iter__", endless)
+    store = long_answer.store  # type: ignore[attr-defined]
+    with long_answer.stream("GET", "/v1/ctr", params=RANGE, headers={"Accept-Encoding": "identity"}) as response:
+        pieces = response.iter_raw()  # its end would be that of the connection
+        next(pieces)
+        time.sleep(0.5)
+        assert store.lending.current.leases == 1
+    eventually(lambda: store.lending.current.leases == 0, 10)
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_the_source_of_a_stream_is_given_back_when_nothing_reads_from_it_any_more(left):
+    watchdog, cursor, sent, closed = Watchdog(), duckdb.connect().cursor(), [], []
+    budget = Budget(watchdog, 600, 1)
+
+    def pieces() -> Iterator[bytes]:
+        yield b"a"
+        cursor.execute(ENDLESS if left else "SELECT 1").fetchall()
+
+    async def story() -> None:
+        gone = asyncio.Event()
+
+        async def receive() -> Message:
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            sent.append(message.get("body"))
+            if left and message["type"] == "http.response.body":
+                gone.set()
+
+        def close() -> None:
+            closed.append(cursor.execute("SELECT 1").fetchall())
+
+        stream = Stream(budget.each(pieces(), cursor), close, {}, "text/csv")
+        with ThreadPoolExecutor(1) as threads:
+            stream.limit(600, threads, budget.cancel, lambda: closed.append("released"))
+            await asyncio.wait_for(stream({"type": "http", "state": {}}, receive, send), 20)
+
+    asyncio.run(story())
+    watchdog.close()
+    assert sent == [None, b"a"] + ([] if left else [b""])
+    assert closed == [[(1,)], "released"]
