@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -146,20 +147,58 @@ def test_connections_of_the_socket_that_workers_share_send_without_delay():
                 assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
-def test_a_stop_lets_a_running_answer_finish(process, lake):
+LONG = {
+    "startTimestamp": "2016-01-03 13:55:00", "endTimestamp": "2016-01-04 13:55:00", "aggregation": "60", "format": "ndjson",
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def long_answer(url: str) -> Iterator[httpx.Response]:
+    """The beginning of a long answer."""
+    with httpx.stream(
+        "GET", f"{url}/v1/ctr", params=LONG, headers={"Accept-Encoding": "identity"}, timeout=60
+    ) as answer:
+        assert answer.status_code == 200
+        yield answer
+
+
+def relayed(url: str) -> float:
+    """How many answers the process for heavy requests has begun."""
+    found = re.search(r'^ctr_heavy_answers_total{by="process"} (\S+)$', httpx.get(f"{url}/metrics").text, re.M)
+    return float(found[1]) if found else 0.0
+
+
+def relays(url: str) -> bool:
+    """Whether that process takes requests: it is there later than the service."""
+    with long_answer(url):
+        return relayed(url) > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings"),
+    [((), {}), (("--workers", "2"), {}), ((), {"CTR_HEAVY_ROWS": "1"}), (("--workers", "2"), {"CTR_HEAVY_ROWS": "1"})],
+    ids=["one worker", "two workers", "the heavy process", "the heavy process, two workers"],
+)
+def test_a_stop_lets_a_running_answer_finish(process, lake, arguments, settings):
     lake.publish([view("2016-01-03 14:00:00", f"{number:05}" * 40) for number in range(60_000)])
-    running, url, _ = process()
-    eventually(lambda: httpx.get(url + "/health/ready").status_code == 200, 10)
-    query = "startTimestamp=2016-01-03 13:55:00&endTimestamp=2016-01-04 13:55:00&aggregation=60&format=ndjson"
-    with httpx.stream("GET", f"{url}/v1/ctr?{query}", headers={"Accept-Encoding": "identity"}, timeout=60) as answer:
+    running, url, log = process(*arguments, **settings)
+    workers = int(arguments[1]) if arguments else 1
+    eventually(lambda: log.read_text().count("Application startup complete") == workers, 60)
+    eventually(lambda: httpx.get(url + "/health/ready").status_code == 200, 30)
+    if settings:
+        eventually(lambda: relays(url), 120)
+    before = relayed(url)
+    with long_answer(url) as answer:
         pieces = answer.iter_bytes()
         text = next(pieces)
+        assert relayed(url) == before + bool(settings)
         running.send_signal(signal.SIGTERM)
         time.sleep(0.5)
         assert running.poll() is None, "it waits for the answer"
         text += b"".join(pieces)
     assert text.endswith(b'{"rows":60000,"dataVersion":1}\n')
     assert running.wait(20) in (0, -signal.SIGTERM)
+    assert "Traceback" not in log.read_text()
 
 
 def test_a_stream_over_http_1_0_is_reset_and_not_ended_when_the_service_is_killed(process, lake):
