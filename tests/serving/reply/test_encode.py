@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -160,11 +161,20 @@ def test_a_stream_whose_first_piece_cannot_be_compressed_is_a_problem(long_answe
     assert "Content-Encoding" not in answer.headers
 
 
-def test_a_client_that_goes_away_ends_its_query_and_gives_its_hold_back(long_answer):
+def test_a_client_that_goes_away_ends_its_query_and_gives_its_hold_back(long_answer, monkeypatch):
+    left = threading.Event()
+
+    def held_up(rows: Rows) -> Iterator[pa.RecordBatch]:
+        yield from islice(rows._batches, 4)
+        assert left.wait(30)  # or all of it may be on its way before the client looks
+        yield from rows._batches
+
+    monkeypatch.setattr(Rows, "__iter__", held_up)
     store = long_answer.store  # type: ignore[attr-defined]
-    with long_answer.stream("GET", "/v1/ctr", params=RANGE) as response:
+    with long_answer.stream("GET", "/v1/ctr", params=RANGE, headers={"Accept-Encoding": "identity"}) as response:
         next(response.iter_raw())
         assert store.lending.current.leases == 1
+    left.set()
     eventually(lambda: store.lending.current.leases == 0)
 
 
