@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,30 +99,17 @@ def empty_database(file: Path) -> str:
 
 def database_of(file: Path, data: Data, days: Collection[str] | None = None) -> str:
     """The address of a SQLite database with the sample's orders, or those of some days (as written in the orders)."""
-    url = empty_database(file)
-    orders, items = data.root / "orders.csv", data.root / "order_items.csv"
-    if days is not None:
-        kept: set[str] = set()
-        orders = _some_rows(orders, file.with_suffix(".orders"), lambda row: row["order_date"][:10] in days, kept)
-        items = _some_rows(items, file.with_suffix(".items"), lambda row: row["order_id"] in kept)
-    file.unlink()
-    command = [sys.executable, "-m", "jobs.load_csv", str(orders), str(items), "--url", url]
+    url = f"jdbc:sqlite:{file}"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)
+    csvs = [str(data.root / name) for name in ("orders.csv", "order_items.csv")]
+    command = [sys.executable, "-m", "jobs.load_csv", *csvs, "--url", url]
     if subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode:
         raise BenchError(f"the orders could not be loaded: {' '.join(command)}")
+    if days is not None:
+        with sqlite3.connect(file) as shop:
+            others = f"substr(order_date, 1, 10) not in ({', '.join('?' * len(days))})"
+            shop.execute(f"delete from orders where {others}", tuple(days))
+            shop.execute("delete from order_items where order_id not in (select id from orders)")
+        shop.close()
     return url
-
-
-def _some_rows(
-    source: Path, target: Path, wanted: Callable[[dict[str, str]], bool], ids: set[str] | None = None
-) -> Path:
-    """A CSV file with some rows of another; their ids are added to ``ids``."""
-    with source.open(encoding="utf-8", newline="") as given, target.open("w", encoding="utf-8", newline="") as made:
-        rows = csv.DictReader(given)
-        writer = csv.DictWriter(made, rows.fieldnames or ())
-        writer.writeheader()
-        for row in rows:
-            if wanted(row):
-                writer.writerow(row)
-                if ids is not None:
-                    ids.add(row["id"])
-    return target

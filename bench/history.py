@@ -31,13 +31,16 @@ def run(setting: Setting) -> str:
     nights: dict[int, list[Night]] = defaultdict(list)
     with setting.scratch("history") as scratch:
         lakes = _grow(setting.days, data, scratch)
+        known = _days(data)
+        urls = {
+            days: database_of(scratch / f"night-{days}.db", data, {*known[:days], known[-1]}) for days in setting.days
+        }
         for number in range(1, setting.rounds + 1):
             for days, lake in lakes.items():
                 copy = scratch / "night"
                 shutil.copytree(lake, copy)
                 os.sync()  # or the system writes the copy while the night runs, and the more of it the longer the history
-                url = database_of(scratch / "night.db", data, {*_days(data)[:days], _days(data)[-1]})
-                night = _night(data, scratch / f"events-{days}", copy, url, scratch / "night.log")
+                night = _night(data, scratch / f"events-{days}", copy, urls[days], scratch / "night.log")
                 shutil.rmtree(copy)
                 nights[days].append(night)
                 say(f"round {number}, {days} days: {night.measured.seconds:.1f} s, {night.stages}")

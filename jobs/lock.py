@@ -139,10 +139,8 @@ def _is_dead(holder: dict[str, Any]) -> bool:
         return False
     try:
         os.kill(holder["pid"], 0)
-    except ProcessLookupError:
-        return True
-    except OSError:  # somebody else's: it lives
-        return False
+    except OSError as error:  # any other says that it lives and is somebody else's
+        return isinstance(error, ProcessLookupError)
     return False
 
 

@@ -30,6 +30,11 @@ class Pace:
     bytes: int
     seconds: float
 
+    @property
+    def rate(self) -> str:
+        """How fast that is, in words."""
+        return f"{self.bytes / 1e6 / self.seconds if self.seconds else 0.0:,.0f} MB/s"
+
     def left(self, size: int) -> str:
         """The time that so many bytes will take, in words."""
         if not self.bytes or not self.seconds:
@@ -49,9 +54,8 @@ def last_pace(lake: Lake, jobs: tuple[str, ...]) -> Pace:
 def say_progress(console: Console, done: Batch, left: Sequence[Batch], pace: Pace) -> None:
     """After a batch: how fast it went, and how long the others will take."""
     size = sum(batch.bytes for batch in left)
-    rate = pace.bytes / 1e6 / pace.seconds if pace.seconds else 0.0
     console.print(
-        f"batch of {done.bytes / 1e6:,.1f} MB done; {rate:,.0f} MB/s so far; left: {len(left):,} batches, "
+        f"batch of {done.bytes / 1e6:,.1f} MB done; {pace.rate} so far; left: {len(left):,} batches, "
         f"{size / 1e6:,.1f} MB, {pace.left(size)}",
         highlight=False,
     )

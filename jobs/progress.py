@@ -66,8 +66,7 @@ def how_far(done: int, total: int, size: int, seconds: float) -> str:
     """Tasks done and, from the first one on, how fast they read their ``size`` bytes and how long the others will take."""
     parts = [f"{done:,} of {total:,} tasks"]
     if done:
-        read = size * done // total
-        parts += [f"{read / 1e6 / seconds:,.0f} MB/s"] if size else []
+        parts += [Pace(size * done // total, seconds).rate] if size else []
         parts.append(f"{Pace(done, seconds).left(total - done)} left")
     return ", ".join(parts)
 

@@ -20,29 +20,33 @@ def rewrite_without(lake: Lake, table: Table, replaced: Iterable[Statement]) -> 
     Only partitions that can hold rows of one are looked into, so that the work does not grow with the history.
     """
     spans = [(known, min(days), max(days)) for known in replaced if (days := known.days(table))]
-    adds: list[DataFile] = []
-    removes: list[DataFile] = []
-    for held in lake.files(table) if spans else []:
-        file_ids = {
+
+    def file_ids(held: DataFile) -> list[str]:
+        return [
             known.file_id
             for known, first, last in spans
             if known.platform == held.platform and first <= held.date <= last
-        }
-        kept = _without(lake, table, held, "file_id", pa.array(file_ids, pa.string())) if file_ids else None
-        if kept is not None:
-            adds += kept
-            removes.append(held)
-    return adds, removes
+        ]
+
+    files = lake.files(table) if spans else []
+    return _rewrite(lake, table, "file_id", ((held, pa.array(file_ids(held), pa.string())) for held in files))
 
 
 def rewrite_without_items(
     lake: Lake, files: Iterable[DataFile], items: pa.Array
 ) -> tuple[list[DataFile], list[DataFile]]:
     """Likewise of these data files of ``purchases``, so that none of these order items, given by their ids, is left in them."""
+    return _rewrite(lake, PURCHASES, "item_id", ((held, items) for held in files))
+
+
+def _rewrite(
+    lake: Lake, table: Table, column: str, files: Iterable[tuple[DataFile, pa.Array]]
+) -> tuple[list[DataFile], list[DataFile]]:
+    """Data files, each with the values of a column that must not be left in it: what to add, what to remove."""
     adds: list[DataFile] = []
     removes: list[DataFile] = []
-    for held in files if len(items) else []:
-        kept = _without(lake, PURCHASES, held, "item_id", items)
+    for held, values in files:
+        kept = _without(lake, table, held, column, values) if len(values) else None
         if kept is not None:
             adds += kept
             removes.append(held)

@@ -14,7 +14,14 @@ from tests.conftest import ROOT
 from tests.jobs.lakes import make_lake
 
 TEXT = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-LINES = [line for block in re.findall(r"^```sh\n(.*?)^```", TEXT, re.M | re.S) for line in block.splitlines()]
+
+
+def blocks(text: str) -> list[list[str]]:
+    """The lines of each block of commands."""
+    return [block.splitlines() for block in re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)]
+
+
+LINES = [line for block in blocks(TEXT) for line in block]
 SQL = "scripts/python.sh -m jobs.sql "
 
 

@@ -55,13 +55,12 @@ def _orders(
     The table is read twice, so that only ids with a row on these days are held; the largest may be of another day.
     """
     zone = ZoneInfo(config.orders_timezone)
-    platforms = {alias.lower(): platform for platform, aliases in config.device_aliases.items() for alias in aliases}
     excluded = {status.lower() for status in config.excluded_statuses}
     names = config.columns
     wanted = (names.order_id, names.order_date, names.order_status, names.order_device)
 
     def place(date: str | None, status: str | None, device: str | None) -> tuple[datetime, str] | None:
-        platform = platforms.get((device or "").strip(" ").lower())
+        platform = config.platform_of_device.get((device or "").strip(" ").lower())
         time = _utc(date, zone)
         if platform is None or time is None or (status or "").strip(" ").lower() in excluded:
             return None

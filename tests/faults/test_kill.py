@@ -34,36 +34,31 @@ def durations(uncut, tmp_path_factory):
     return start, time.monotonic() - begin
 
 
-def run_until(uncut, durations, lake, log, seed):
-    """A real run at a random moment, with its night and what it was, for the message of a failure."""
+def check_killed_and_repeated(uncut, durations, spark, folder, seed, kill):
+    """Kills a real run at a random moment in the way of ``kill``, and checks what a plain run makes of it; the killed one."""
     night = seed % 2
     moment = random.Random(seed).uniform(-0.1, 1.0)  # of the time in which it holds the lake; below 0: before that
-    running = Tree(DAILY, uncut.nights[night].env(lake), log)
+    lake, log = uncut.start(night, folder / "lake"), folder / "log"
+    killed = Tree(DAILY, uncut.nights[night].env(lake), log)
     if moment < 0:
         time.sleep(-moment * 10 * durations[0])
     else:
-        seconds_until_locked(lake, running)
+        seconds_until_locked(lake, killed)
         time.sleep(moment * durations[1])
-    return running, night, f"seed {seed}, night {night}, moment {moment:.3f}"
+    kill(killed)
+    uncut.again(spark, night, lake, log, by_command=seed % 4 == 3)
+    check_same(tables(lake), uncut.tables[night], f"seed {seed}, night {night}, moment {moment:.3f}")
+    return killed
 
 
 @pytest.mark.parametrize("seed", range(rounds(6, 100)))
 def test_a_run_killed_at_a_random_moment_is_repeated_by_a_plain_run(uncut, durations, spark, tmp_path, seed):
-    lake, log = uncut.start(seed % 2, tmp_path / "lake"), tmp_path / "log"
-    killed, night, what = run_until(uncut, durations, lake, log, seed)
-    killed.kill()
-    uncut.again(spark, night, lake, log, by_command=seed % 4 == 3)
-    check_same(tables(lake), uncut.tables[night], what)
+    check_killed_and_repeated(uncut, durations, spark, tmp_path, seed, Tree.kill)
 
 
 @pytest.mark.parametrize("seed", range(rounds(1, 10)))
 def test_a_run_whose_driver_alone_is_killed_is_repeated_by_a_plain_run(uncut, durations, spark, tmp_path, seed):
-    lake, log = uncut.start(seed % 2, tmp_path / "lake"), tmp_path / "log"
-    killed, night, what = run_until(uncut, durations, lake, log, seed)
-    killed.kill_driver()
-    uncut.again(spark, night, lake, log, by_command=seed % 4 == 3)
-    check_same(tables(lake), uncut.tables[night], what)
-    killed.wait_until_gone()
+    check_killed_and_repeated(uncut, durations, spark, tmp_path, seed, Tree.kill_driver).wait_until_gone()
 
 
 @pytest.mark.parametrize("seed", range(rounds(1, 10)))

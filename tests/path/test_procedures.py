@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.test_operations import TEXT
+from tests.test_operations import TEXT, blocks
 
 NONE_DIFFERENT = r"│ [1-9]\d* +│ [1-9]\d* +│ 0 +│ \d+ +│\n└"
 """The end of an audit's table: cells checked, the same, different, not checkable."""
@@ -23,7 +23,7 @@ def lines_of(title: str, number: int = 0) -> list[str]:
     """The commands of a section's block of that number."""
     section = TEXT.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     assert section, title
-    return re.findall(r"^```sh\n(.*?)^```", section, re.M | re.S)[number].splitlines()
+    return blocks(section)[number]
 
 
 class Operator:

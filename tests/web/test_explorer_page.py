@@ -493,22 +493,13 @@ def behind(watched, pattern, answer, times):
     return asked
 
 
-def test_a_status_of_an_older_publication_than_the_rows_is_asked_for_again(grown, visit):
-    client, status, _, count = grown
+@pytest.mark.parametrize(("pattern", "which", "times"), [("**/v1/status", 1, 4), ("**/v1/ctr?*", 2, 2)])
+def test_of_a_status_and_rows_what_is_of_an_older_publication_is_asked_for_again(grown, visit, pattern, which, times):
+    client, count = grown[0], grown[3]
     watched = visit(client)
-    asked = behind(watched, "**/v1/status", status, times=4)
+    asked = behind(watched, pattern, grown[which], times)
     page = watched.open(WEEK)
-    assert len(asked) == 5
-    assert "Publication 2, made 10 Feb 2016" in page.locator("#published").text_content()
-    assert totals(page)[1] == count
-
-
-def test_rows_of_an_older_publication_than_the_status_are_asked_for_again(grown, visit):
-    client, _, answer, count = grown
-    watched = visit(client)
-    asked = behind(watched, "**/v1/ctr?*", answer, times=2)
-    page = watched.open(WEEK)
-    assert len(asked) == 3
+    assert len(asked) == times + 1
     assert "Publication 2, made 10 Feb 2016" in page.locator("#published").text_content()
     assert totals(page)[1] == count
 
