@@ -1,24 +1,29 @@
 """Order items against what the lake holds, one (date, platform) after another: what runs inside a Spark task.
 
+A worker imports this before its first task, while the run waits: it needs little.
+
 A task gets its items sorted by partition, so that it holds one partition at a time. A partition whose rows are those of the lake is
 left alone; another is written anew. Items that are no purchase are counted, and those that cannot be used become rejects.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.datafiles import DataFile, file_schema, partition_runs, sort_rows, write_partitions
-from jobs.lake import Partition
 from jobs.schemas import PURCHASES, QUARANTINE
+
+if TYPE_CHECKING:
+    from jobs.lake import Partition
 
 ITEM = (*PURCHASES.columns, "kind", "raw", "detail")
 """The columns of an item. ``date`` is NULL but for purchases that are compared; ``raw`` and ``detail`` are those of a reject."""
@@ -84,6 +89,11 @@ class Compared:
         }
 
 
+def compare_in_arrow(batches: Iterator[pa.RecordBatch], held: Held) -> Iterator[pa.RecordBatch]:
+    """``compare`` as Spark's ``mapInArrow`` wants it: one row with a column ``body``, the JSON text of what came of it."""
+    yield pa.RecordBatch.from_pydict({"body": [json.dumps(compare(batches, held).to_json())]})
+
+
 def compare(batches: Iterable[pa.RecordBatch], held: Held) -> Compared:
     """Compares items, which have the columns of ``ITEM`` and are sorted by date and platform."""
     compared = Compared()
@@ -137,17 +147,21 @@ def _holds(lake: str, files: list[DataFile], rows: pa.Table) -> bool:
     if sum(file.rows for file in files) != rows.num_rows:
         return False
     names = file_schema(PURCHASES).names
-    ours, theirs = (
-        sort_rows(table.select(names), names).combine_chunks() for table in (rows, _held(lake, files, names))
-    )
-    return bool(ours.equals(theirs))
+    held = _held(lake, files, names)
+    ours = rows.select(names)
+    places = pc.index_in(held["item_id"], value_set=ours["item_id"].combine_chunks())
+    if places.null_count:
+        return False
+    if pc.count_distinct(places).as_py() == ours.num_rows:  # no id is there twice
+        return bool(ours.take(places).equals(held))
+    return bool(sort_rows(ours, names).equals(sort_rows(held, names)))
 
 
 def _held(lake: str, files: list[DataFile], names: list[str]) -> pa.Table:
     """Columns of the data files of a partition."""
     schema = pa.schema([file_schema(PURCHASES).field(name) for name in names])
     paths = [f"{lake}/{PURCHASES.name}/{file.path}" for file in files]
-    held = [pq.read_table(path, columns=names, partitioning=None).cast(schema) for path in paths]
+    held = [pq.ParquetFile(path).read(names).cast(schema) for path in paths]
     return pa.concat_tables([schema.empty_table(), *held])
 
 

@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, write_deltalake
 from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
-from pyarrow.dataset import dataset
 
 from jobs.datafiles import DataFile
 from jobs.errors import JobError
@@ -96,6 +95,8 @@ class Lake:
         # In what delta-rs calls these files the folder of the table is written as in a URL, what follows it is not.
         folder = delta.table_uri.removeprefix("file://")
         paths = [f"{self.uri(table)}/{name.removeprefix(folder)}" for name in delta.file_uris()]
+        from pyarrow.dataset import dataset  # here: it brings pandas along, which a start would wait for
+
         return dataset(paths, schema=table.schema, format="parquet").to_table(columns)
 
     def files(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from functools import partial
@@ -18,10 +18,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyspark import inheritable_thread_target
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.compare import ITEM, OTHER_DEVICE, PURCHASE, Compared, Held, compare, read_items
+from jobs.compare import ITEM, OTHER_DEVICE, PURCHASE, Compared, Held, compare_in_arrow, read_items
 from jobs.config import Config
 from jobs.database import as_text, asking, count_repeated, find_columns, read_columns
 from jobs.datafiles import DataFile
@@ -74,10 +75,13 @@ def read_purchases(spark: SparkSession, config: Config, lake: Lake, batch: int, 
             held[file.date, file.platform].append(file)
         else:
             older.append(file)
-    orders, order_items, duplicates = _read_both(spark, config, first)
-    items = to_items(classify(orders, order_items, config), first)
-    function = partial(_compare, held=Held(lake.root, dict(held), batch, today))
-    rows = asking(config, lambda: _by_partition(items).mapInArrow(function, "body string").collect())
+    tables = _find_tables(spark, config, first)
+    with ThreadPoolExecutor(1) as pool:  # the database counts while Spark plans
+        count = inheritable_thread_target(spark)(count_repeated)
+        duplicates = pool.submit(count, spark, config, config.orders_table, tables.order["order_id"], tables.since)
+        items = to_items(classify(*tables.read(spark, config), config), first)
+        function = partial(compare_in_arrow, held=Held(lake.root, dict(held), batch, today))
+        rows = asking(config, lambda: _by_partition(items).mapInArrow(function, "body string").collect())
     compared = Compared()
     for row in rows:
         compared.add(json.loads(row["body"]))
@@ -95,7 +99,7 @@ def read_purchases(spark: SparkSession, config: Config, lake: Lake, batch: int, 
     return Purchases(
         counts={
             **_counts(compared, windowed=first is not None),
-            "duplicate_orders": duplicates,
+            "duplicate_orders": duplicates.result(),
             "held": sum(file.rows for files in held.values() for file in files),
         },
         changed=changed | {(file.date, file.platform) for file in left},
@@ -113,12 +117,25 @@ def _arrived(lake: Lake, adds: list[DataFile], removes: list[DataFile]) -> pa.Ar
     return new.filter(pc.invert(pc.is_in(new, value_set=known)))
 
 
-def _compare(batches: Iterator[pa.RecordBatch], held: Held) -> Iterator[pa.RecordBatch]:
-    yield pa.RecordBatch.from_pydict({"body": [json.dumps(compare(batches, held).to_json())]})
+@dataclass(frozen=True)
+class _Tables:
+    """The columns of both tables, and, as SQL, which rows of them are wanted (None: all)."""
+
+    order: dict[str, str]
+    item: dict[str, str]
+    since: str | None = None
+    within: str | None = None
+
+    def read(self, spark: SparkSession, config: Config) -> tuple[DataFrame, DataFrame]:
+        """Orders and order items."""
+        return (
+            read_columns(spark, config, config.orders_table, self.order, self.since),
+            read_columns(spark, config, config.order_items_table, self.item, self.within),
+        )
 
 
-def _read_both(spark: SparkSession, config: Config, first: date | None) -> tuple[DataFrame, DataFrame, int]:
-    """Orders, items, and how many orders are there twice; with a first day only orders from then on or without a day."""
+def _find_tables(spark: SparkSession, config: Config, first: date | None) -> _Tables:
+    """With a first day only orders from then on or without a day, and their items."""
     names = config.columns
     orders = {
         "order_id": names.order_id,
@@ -129,17 +146,13 @@ def _read_both(spark: SparkSession, config: Config, first: date | None) -> tuple
     items = {"item_id": names.item_id, "item_order_id": names.item_order_id, "product": names.item_product}
     order = find_columns(spark, config, config.orders_table, orders)
     item = find_columns(spark, config, config.order_items_table, items)
-    since = within = None
-    if first is not None:
-        # A day of slack on the side of the past: order_date is local, the lake's dates are UTC.
-        since = f"{order['order_date']} >= '{first - timedelta(days=1)}' or {order['order_date']} is null"
-        of_order, own = as_text(config, item["item_order_id"]), as_text(config, order["order_id"])
-        within = f"{of_order} in (select {own} from {config.orders_table} where {since})"
-    return (
-        read_columns(spark, config, config.orders_table, order, since),
-        read_columns(spark, config, config.order_items_table, item, within),
-        count_repeated(spark, config, config.orders_table, order["order_id"], since),
-    )
+    if first is None:
+        return _Tables(order, item)
+    # A day of slack on the side of the past: order_date is local, the lake's dates are UTC.
+    since = f"{order['order_date']} >= '{first - timedelta(days=1)}' or {order['order_date']} is null"
+    of_order, own = as_text(config, item["item_order_id"]), as_text(config, order["order_id"])
+    within = f"{of_order} in (select {own} from {config.orders_table} where {since})"
+    return _Tables(order, item, since, within)
 
 
 def classify(orders: DataFrame, items: DataFrame, config: Config) -> DataFrame:
@@ -174,7 +187,8 @@ def each_once(orders: DataFrame) -> DataFrame:
     That is the newest, as texts: if a window of days has one of several rows, it has the one that a read of all of them takes.
     """
     largest = F.max(F.struct("order_date", "status", "device"))
-    return orders.groupBy("order_id").agg(largest.alias("row")).select("order_id", "row.*")
+    # Shuffled first, or Spark would sort before it, too, to find rows of an id that are nearly never there.
+    return orders.repartition("order_id").groupBy("order_id").agg(largest.alias("row")).select("order_id", "row.*")
 
 
 def to_items(items: DataFrame, first: date | None) -> DataFrame:
