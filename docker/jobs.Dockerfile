@@ -16,6 +16,9 @@ RUN python3 -m venv .venv \
 COPY scripts scripts
 COPY conf conf
 RUN scripts/fetch-jars.sh
+COPY spark-submit.sh spark-submit.sh
+COPY jobs jobs
+RUN scripts/archive-classes.sh
 
 FROM debian:bookworm-slim
 # hadolint ignore=DL3008

@@ -59,3 +59,9 @@ resolved_jars() {
 
 # Changes when the jars that are asked for change.
 jars_key() { grep '^spark\.jars\.' "$root/conf/spark-defaults.conf" | sha256sum | cut -d ' ' -f 1; }
+
+# Changes with what Java's archive of classes was made from: the Java, and Spark with its jars. Needs find_java and find_spark.
+classes_key() {
+  { cat "$JAVA_HOME/release" 2> /dev/null; stat -L -c '%n %s %Y' "$JAVA_HOME/bin/java" "$SPARK_HOME"/jars/*.jar; jars_key; } |
+    sha256sum | cut -d ' ' -f 1
+}

@@ -45,3 +45,4 @@ make_environment
 find_java || { apt_install openjdk-17-jre-headless && find_java; } ||
   fail "no Java 17 found (JAVA_HOME, PATH, /usr/lib/jvm): install one (Debian: apt-get install openjdk-17-jre-headless as root), then run this again"
 "$root/scripts/fetch-jars.sh"
+"$root/scripts/archive-classes.sh" || say "no archive of classes (the reason is above): Spark starts as ever, only slower"

@@ -1,10 +1,13 @@
-"""jobs/session.py: the end of the JVM is told once, by the job."""
+"""jobs/session.py and conf/spark-env.sh: how Spark starts, and that the end of the JVM is told once, by the job."""
 
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
@@ -30,3 +33,15 @@ def test_py4j_logs_no_stack_trace_when_the_jvm_is_gone(spark, caplog):
     logging.exception("Exception while sending command.")
     logging.error("something else")
     assert caplog.messages == ["something else"]
+
+
+def test_spark_starts_from_the_archive_of_classes_with_the_settings_of_the_project(spark):
+    beans = spark._jvm.java.lang.management.ManagementFactory
+    options = list(beans.getRuntimeMXBean().getInputArguments())
+    archive = ROOT / ".cache" / "classes" / "classes.jsa"
+    assert (f"-XX:SharedArchiveFile={archive}" in options) == archive.exists()
+    conf = spark.sparkContext.getConf()
+    assert conf.get("spark.sql.session.timeZone") == "UTC"
+    assert conf.get("spark.sql.catalog.spark_catalog").endswith("DeltaCatalog")
+    assert spark.sparkContext._jsc.sc().getPoolForName("purchases").isDefined()
+    assert spark._jvm.org.apache.logging.log4j.LogManager.getRootLogger().getLevel().toString() == "WARN"
