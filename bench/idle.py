@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from statistics import median
 
 from bench.data import database_of
@@ -14,28 +15,61 @@ MOST = 10.0
 """Seconds that such a night may take beyond the start of Spark."""
 
 
+_FEW = 50
+"""One in so many orders makes the small database."""
+
+
+@dataclass(frozen=True)
+class Shop:
+    """Nights with nothing new beside a database of so many order items."""
+
+    items: int
+    nights: list[Night]
+
+    @property
+    def beyond(self) -> float:
+        """Seconds beyond the start of Spark, the median."""
+        return median(night.without_session for night in self.nights)
+
+
 def run(setting: Setting) -> str:
     """Loads the data once, then runs some nights that find nothing; the section for the documentation."""
     data = setting.sample()
-    nights: list[Night] = []
+    shops: list[Shop] = []
     with setting.scratch("idle") as scratch:
-        url = database_of(scratch / "shop.db", data)
-        daily(data.events, scratch / "lake", url, scratch / "load.log")
-        for number in range(1, setting.rounds + 1):
-            nights.append(daily(data.events, scratch / "lake", url, scratch / "night.log"))
-            if nights[-1].report is not None:
+        urls = [database_of(scratch / "few.db", data, one_in=_FEW), database_of(scratch / "all.db", data)]
+        for url in urls:
+            items = _order_items(daily(data.events, scratch / "lake", url, scratch / "load.log"))
+            nights = [daily(data.events, scratch / "lake", url, scratch / "night.log") for _ in range(setting.rounds)]
+            if any(night.report is not None for night in nights):
                 raise BenchError("a night with nothing new published something")
-            say(f"round {number}: {nights[-1].measured.seconds:.1f} s, {nights[-1].stages}")
-    return f"Loaded before: {data.describe()}, {data.items:,} order items.\n\n{section(nights)}"
+            shops.append(Shop(items, nights))
+            say(f"{items:,} order items: {[round(night.measured.seconds, 1) for night in nights]} s")
+    return f"Loaded before: {data.describe()}.\n\n{section(shops)}"
 
 
-def section(nights: list[Night]) -> str:
-    """The table."""
-    beyond = [night.without_session for night in nights]
-    names = dict.fromkeys(name for night in nights for name in night.stages)
-    rows = [[f"stage {name}", spread([night.stages.get(name, 0.0) for night in nights])] for name in names]
-    rows.append(["**whole process**", spread([night.measured.seconds for night in nights])])
-    rows.append(["beyond the start of Spark", spread(beyond)])
-    peak = gigabytes(max(night.measured.peak_bytes for night in nights))
-    bound = verdict("seconds beyond the start of Spark", median(beyond), most=MOST)
-    return f"{table(['a night with nothing new', 'seconds'], rows)}\nPeak memory: {peak} GB.\n\n{bound}"
+def _order_items(loaded: Night) -> int:
+    if loaded.report is None:
+        raise BenchError("the night that loads the orders published nothing")
+    return int(loaded.report["purchases"]["items"])
+
+
+def section(shops: list[Shop]) -> str:
+    """The table, of a small and a large database."""
+    few, many = shops
+    names = dict.fromkeys(name for shop in shops for night in shop.nights for name in night.stages)
+    rows = [
+        [f"stage {name}", *(spread([night.stages.get(name, 0.0) for night in shop.nights]) for shop in shops)]
+        for name in names
+    ]
+    rows.append(["**whole process**", *(spread([night.measured.seconds for night in shop.nights]) for shop in shops)])
+    rows.append(
+        ["beyond the start of Spark", *(spread([night.without_session for night in shop.nights]) for shop in shops)]
+    )
+    rows.append(
+        ["peak memory, GB", *(gigabytes(max(night.measured.peak_bytes for night in shop.nights)) for shop in shops)]
+    )
+    columns = ["a night with nothing new, seconds", *(f"{shop.items:,} order items" for shop in shops)]
+    each = (many.beyond - few.beyond) / (many.items - few.items) * 100_000
+    bound = verdict("fixed seconds beyond the start of Spark (the small database)", few.beyond, most=MOST)
+    return f"{table(columns, rows)}\nEvery night reads all orders anew: {each:.1f} s more for 100,000 order items more.\n\n{bound}"

@@ -14,6 +14,8 @@ from bench.setting import Setting, say
 
 MOST_GB = 6.0
 """What driver, JVM and workers may take in all."""
+MOST_RATIO = 1.25
+"""How many times the memory of the first day another may take: Java's heap is never twice the same, a tenth up or down."""
 
 
 def run(setting: Setting) -> str:
@@ -53,5 +55,8 @@ def section(samples: dict[str, Data], nights: dict[str, list[Night]]) -> str:
             ]
         )
     columns = ["day", "seconds", "without the start of Spark", "MB/s", "peak memory, GB", "memory / first row's"]
-    bound = verdict("peak memory of driver, JVM and workers, GB", max(peaks.values()) / 1e9, most=MOST_GB)
-    return f"{table(columns, rows)}\n{bound}"
+    bounds = [
+        verdict("peak memory of driver, JVM and workers, GB", max(peaks.values()) / 1e9, most=MOST_GB),
+        verdict("memory of a day / that of the first", max(peaks.values()) / first, most=MOST_RATIO),
+    ]
+    return f"{table(columns, rows)}\n" + "".join(bounds)
