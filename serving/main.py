@@ -28,6 +28,7 @@ from serving.load.workload import Workload
 from serving.observe import Metrics, Observe
 from serving.openapi.documents import DESCRIPTION, EXPOSED, add_docs
 from serving.reply import problems, transfer
+from serving.reply.again import Again
 from serving.routes import PATHS, router
 from serving.settings import Settings, load_settings
 from serving.state.store import Store
@@ -81,6 +82,7 @@ def create_app(settings: Settings, heavy: str | None = None) -> FastAPI:
     app.state.settings, app.state.tokens, app.state.heavy = settings, tokens, Heavy(heavy)
     app.add_middleware(transfer.Compress)
     app.add_middleware(transfer.Head)
+    app.add_middleware(Again)
     app.add_middleware(transfer.Slices, seconds=settings.stream_seconds)
     app.add_middleware(Access, settings=settings, tokens=tokens)
     app.add_middleware(problems.Addresses, limit=settings.url_bytes, docs=settings.docs)

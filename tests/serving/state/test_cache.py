@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from serving.state.cache import Answer, AnswerCache
+from serving.state.cache import Answer, AnswerCache, Sent
 
 
 def answer(size: int) -> Answer:
@@ -41,3 +41,16 @@ def test_a_large_answer_is_not_kept_and_zero_bytes_keep_nothing():
     off = AnswerCache(0)
     off.put("a", answer(0))
     assert len(off) == 0
+
+
+def test_answers_as_they_were_sent_share_the_bound_and_are_never_taken_for_others():
+    cache = AnswerCache(40_000)
+    sent = Sent(b"x" * 10, ((b"etag", b"a"),), b"cache;dur=")
+    cache.put("a", answer(10))
+    cache.put_sent(("a",), sent)
+    assert (cache.get("a"), cache.get_sent(("a",)), cache.get_sent(("b",))) == (answer(10), sent, None)
+    assert (cache.hits, cache.misses, len(cache), cache.bytes) == (2, 1, 2, 5020)
+    for number in range(20):
+        cache.put_sent((number,), sent)
+    assert cache.bytes <= 40_000
+    assert cache.get("a") is None
