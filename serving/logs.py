@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from typing import Any
 
 from uvicorn.config import LOGGING_CONFIG
@@ -18,3 +19,9 @@ def log_config() -> dict[str, Any]:
     config["loggers"]["serving.access"] = {"handlers": ["plain"], "level": "INFO", "propagate": False}
     config["loggers"]["serving"] = {"handlers": ["default"], "level": "INFO", "propagate": False}
     return config
+
+
+def tell_no_places() -> None:
+    """Leave out of log records what no line shows, as the manual of ``logging`` says (Optimization): half of the time of a line."""
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False

@@ -25,6 +25,7 @@ from serving.load.handles import raise_limit
 from serving.load.heavy import SOCKET, Heavy
 from serving.load.turns import TURNS, Turns
 from serving.load.workload import Workload
+from serving.logs import tell_no_places
 from serving.observe import Metrics, Observe
 from serving.openapi.documents import DESCRIPTION, EXPOSED, add_docs
 from serving.reply import problems, transfer
@@ -107,6 +108,7 @@ def worker_app() -> FastAPI:
     """
     threading.Thread(target=_end_with_the_service, name="end", daemon=True).start()
     raise_limit()
+    tell_no_places()
     app = create_app(load_settings().of_worker(), os.environ.get(SOCKET))
     # What is there now stays, and requests leave next to nothing that only the collector finds: a few objects for each connection.
     # Looking through all of it for them again and again, as Python does by default, would hold up requests by up to 0.1 s.

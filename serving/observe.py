@@ -6,8 +6,9 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
+from functools import lru_cache
 from pathlib import Path
 from time import monotonic, perf_counter, time
 from typing import Literal
@@ -79,6 +80,17 @@ class Metrics:
             multiprocess_mode="mostrecent",
         )
         self._built = 0.0
+
+        # Of few values each; the library looks for a child by all of its labels under a lock.
+        self._seconds_of: Callable[[str, str], Histogram] = lru_cache(1000)(self.seconds.labels)
+        self._requests_of: Callable[[str, str], Counter] = lru_cache(1000)(self.requests.labels)
+        self._bytes_of: Callable[[str], Counter] = lru_cache(1000)(self.bytes.labels)
+
+    def count(self, route: str, source: str, status: int, sent: int, seconds: float) -> None:
+        """Count an answer: where it came from, its status, the bytes of its body, and the time until it was sent."""
+        self._seconds_of(route, source).observe(seconds)
+        self._requests_of(route, str(status)).inc()
+        self._bytes_of(route).inc(sent)
 
     def refused(self, code: str) -> None:
         """Count an answer that was a problem."""
@@ -235,9 +247,7 @@ class Observe:
         source = "cache" if "cache;" in timing else found[1] if found else "none"
         told = headers.get(b"x-row-count")
         rows: int | None = int(told) if told is not None else scope["state"].get(ROWS)
-        self._metrics.seconds.labels(route, source).observe(seconds)
-        self._metrics.requests.labels(route, str(status)).inc()
-        self._metrics.bytes.labels(route).inc(sent)
+        self._metrics.count(route, source, status, sent, seconds)
         if REFUSED in scope["state"]:
             self._metrics.refused(scope["state"][REFUSED])
         if rows is not None and status == 200:
