@@ -9,10 +9,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.reply.encode import body_message
 from serving.state.cache import Sent
-from serving.state.snapshot import Snapshot
 from serving.state.store import Store
 
-_PATHS = frozenset({"/v1/ctr"})
+_PATH = "/v1/ctr"
 
 _DECIDE = frozenset({b"accept", b"accept-encoding"})
 """Of the headers of a request, those that an answer depends on. ``Access`` and CORS stand before this and see to theirs."""
@@ -36,34 +35,36 @@ class Again:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         began = perf_counter()
-        asked = _asked(scope) if scope["type"] == "http" and scope["path"] in _PATHS else None
-        store: Store | None = getattr(scope["app"].state, "store", None) if asked is not None else None
-        snapshot = store.snapshot if store is not None else None
-        if asked is None or store is None or snapshot is None:
+        asked = _asked(scope) if scope["type"] == "http" and scope["path"] == _PATH else None
+        if asked is None:
             await self._app(scope, receive, send)
             return
-        key = (*_state(snapshot), *asked)
+        store: Store = scope["app"].state.store
+        snapshot = store.snapshot
+        if snapshot is None:
+            await self._app(scope, receive, send)
+            return
+        key = (*snapshot.publication.identity, *asked)
         sent = store.cache.get_sent(key)
         if sent is not None:
             timing = sent.timing + b"%.1f" % ((perf_counter() - began) * 1000)
             await send({"type": "http.response.start", "status": 200, "headers": [*sent.headers, (_TIMING, timing)]})
             await send(body_message(sent.body, more=False))
             return
-        start: Message | None = None
+        headers: tuple[tuple[bytes, bytes], ...] | None = None
+        """Of an answer that has begun, as long as it may be whole in one piece."""
 
         async def send_noted(message: Message) -> None:
-            nonlocal start
+            nonlocal headers
             if message["type"] == "http.response.start":
-                start = {
-                    **message,
-                    "headers": list(message["headers"]),
-                }  # before others add what is of this request alone
-            elif start is not None:
+                if message["status"] == 200:
+                    headers = tuple(message["headers"])  # before others add what is of this request alone
+            elif headers is not None:
                 if not message.get("more_body", False):
-                    found = _sent(start, message.get("body", b""), snapshot.version)
+                    found = _sent(headers, message.get("body", b""), snapshot.version)
                     if found is not None:
                         store.cache.put_sent(key, found)
-                start = None
+                headers = None
             await send(message)
 
         await self._app(scope, receive, send_noted)
@@ -85,17 +86,10 @@ def _asked(scope: Scope) -> tuple[Hashable, ...] | None:
     return (query, *headers, caller.platforms if caller else ()) if size <= _LONG else None
 
 
-def _state(snapshot: Snapshot) -> tuple[Hashable, ...]:
-    """What names a publication, also in a lake made anew."""
-    publication = snapshot.publication
-    return publication.table_id, publication.number, publication.published_at
-
-
-def _sent(start: Message, body: bytes, version: int) -> Sent | None:
+def _sent(headers: tuple[tuple[bytes, bytes], ...], body: bytes, version: int) -> Sent | None:
     """The answer to keep; ``None``: it is another publication's, or was not from the cache itself."""
-    headers = dict(start["headers"])
-    timing, cached, _ = headers.get(_TIMING, b"").rpartition(_FROM_CACHE)
-    if start["status"] != 200 or not cached or headers.get(b"x-data-version") != b"%d" % version:
+    told = dict(headers)
+    timing, cached, _ = told.get(_TIMING, b"").rpartition(_FROM_CACHE)
+    if not cached or told.get(b"x-data-version") != b"%d" % version:
         return None
-    kept = tuple((name, value) for name, value in start["headers"] if name != _TIMING)
-    return Sent(body, kept, timing + _FROM_CACHE)
+    return Sent(body, tuple(header for header in headers if header[0] != _TIMING), timing + _FROM_CACHE)

@@ -43,8 +43,7 @@ def matches(if_none_match: str | None, etag: str) -> bool:
 
 def _etag(snapshot: Snapshot, request: CtrRequest | ProductsRequest | str) -> str:
     """Changes with the publication (also in a lake made anew), the request as it was understood, and the service."""
-    publication = snapshot.publication
-    key = (VERSION, publication.table_id, publication.number, publication.published_at, request)
+    key = (VERSION, *snapshot.publication.identity, request)
     return _kept_tag(key) if _bytes_of_texts(request) <= _SHORT else _tag(key)
 
 

@@ -37,6 +37,11 @@ class Publication:
     job: str
     report: dict[str, Any] = field(hash=False)
 
+    @property
+    def identity(self) -> tuple[str, int, datetime]:
+        """What no other publication has, also in a lake made anew."""
+        return self.table_id, self.number, self.published_at
+
 
 class PublicationLog:
     """The ``publications`` table of one lake."""

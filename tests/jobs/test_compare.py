@@ -35,7 +35,7 @@ def items(rows):
 
 
 def compared(lake, held, given):
-    """What comes of items where the lake holds others, in one data file a row or two."""
+    """What comes of items where the lake holds others, the first in a data file of its own."""
     parts = [held[:1], held[1:]]
     files = [file for part in parts for file in write_partitions(str(lake), PURCHASES, stored(part), ["product"])]
     return compare(items(given).to_batches(), Held(str(lake), {KEY: files} if files else {}, 2, DAY))
