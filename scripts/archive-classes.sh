@@ -12,7 +12,8 @@ folder=$root/.cache/classes
 [ ! -r "$folder/key" ] || [ "$(cat "$folder/key")" != "$(classes_key)" ] || exit 0
 say "keeping the classes of Spark for quick starts ..."
 mkdir -p "$folder/conf"
-rm -f "$folder"/*.jsa "$folder/key"
+half=$folder/classes.half # renamed when it is whole: a job that starts meanwhile must not take it for the archive
+rm -f "$folder/classes.jsa" "$folder/key" "$half"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 while read -r name; do unset "$name"; done < <(compgen -e | grep '^CTR_' || true)
@@ -23,12 +24,12 @@ run() {
     "$root/spark-submit.sh" daily
 }
 # Java writes the archive when it ends, after the job: the pipe is open until then.
-SPARK_SUBMIT_OPTS="-XX:ArchiveClassesAtExit=$work/classes.jsa -Xlog:cds=off -Xlog:cds+dynamic=off" run 2>&1 | cat > "$work/log" || {
+SPARK_SUBMIT_OPTS="-XX:ArchiveClassesAtExit=$half -Xlog:cds=off -Xlog:cds+dynamic=off" run 2>&1 | cat > "$work/log" || {
   cat "$work/log" >&2
   fail "the run on a tiny sample failed (its words are above)"
 }
-if [ -s "$work/classes.jsa" ]; then
-  mv "$work/classes.jsa" "$folder/classes.jsa"
+if [ -s "$half" ]; then
+  mv "$half" "$folder/classes.jsa"
   classes_key > "$folder/key"
 else
   say "this Java makes no archive of classes: Spark starts as ever, only slower"
