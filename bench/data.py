@@ -98,7 +98,7 @@ def empty_database(file: Path) -> str:
 
 
 def database_of(file: Path, data: Data, days: Collection[str] | None = None, one_in: int = 1) -> str:
-    """The address of a SQLite database with the sample's orders, those of some days (as written in them), or one in so many."""
+    """The address of a SQLite database with the sample's orders, or those of some days (as written in them), or one in so many."""
     url = f"jdbc:sqlite:{file}"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.unlink(missing_ok=True)
@@ -106,13 +106,12 @@ def database_of(file: Path, data: Data, days: Collection[str] | None = None, one
     command = [sys.executable, "-m", "jobs.load_csv", *csvs, "--url", url]
     if subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode:
         raise BenchError(f"the orders could not be loaded: {' '.join(command)}")
-    values: tuple[str, ...] = ()
-    others = f"rowid % {one_in} <> 0"
-    if days is not None:
-        others, values = f"substr(order_date, 1, 10) not in ({', '.join('?' * len(days))})", tuple(days)
     if days is not None or one_in > 1:
         with sqlite3.connect(file) as shop:
-            shop.execute(f"delete from orders where {others}", values)
+            if days is not None:
+                others = f"substr(order_date, 1, 10) not in ({', '.join('?' * len(days))})"
+                shop.execute(f"delete from orders where {others}", tuple(days))
+            shop.execute("delete from orders where rowid % ? <> 0", (one_in,))
             shop.execute("delete from order_items where order_id not in (select id from orders)")
         shop.close()
     return url

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
 from bench.data import database_of
@@ -13,7 +15,6 @@ from bench.setting import Setting, say
 
 MOST = 10.0
 """Seconds that such a night may take beyond the start of Spark."""
-
 
 _FEW = 50
 """One in so many orders makes the small database."""
@@ -54,21 +55,23 @@ def _order_items(loaded: Night) -> int:
     return int(loaded.report["purchases"]["items"])
 
 
+def _of_stage(stage: str, night: Night) -> float:
+    return night.stages.get(stage, 0.0)
+
+
 def section(shops: list[Shop]) -> str:
     """The table, of a small and a large database."""
     few, many = shops
-    names = dict.fromkeys(name for shop in shops for night in shop.nights for name in night.stages)
-    rows = [
-        [f"stage {name}", *(spread([night.stages.get(name, 0.0) for night in shop.nights]) for shop in shops)]
-        for name in names
-    ]
-    rows.append(["**whole process**", *(spread([night.measured.seconds for night in shop.nights]) for shop in shops)])
-    rows.append(
-        ["beyond the start of Spark", *(spread([night.without_session for night in shop.nights]) for shop in shops)]
-    )
-    rows.append(
-        ["peak memory, GB", *(gigabytes(max(night.measured.peak_bytes for night in shop.nights)) for shop in shops)]
-    )
+
+    def seconds(name: str, of: Callable[[Night], float]) -> list[str]:
+        return [name, *(spread([of(night) for night in shop.nights]) for shop in shops)]
+
+    stages = dict.fromkeys(stage for shop in shops for night in shop.nights for stage in night.stages)
+    rows = [seconds(f"stage {stage}", partial(_of_stage, stage)) for stage in stages]
+    rows.append(seconds("**whole process**", lambda night: night.measured.seconds))
+    rows.append(seconds("beyond the start of Spark", lambda night: night.without_session))
+    peaks = [max(night.measured.peak_bytes for night in shop.nights) for shop in shops]
+    rows.append(["peak memory, GB", *map(gigabytes, peaks)])
     columns = ["a night with nothing new, seconds", *(f"{shop.items:,} order items" for shop in shops)]
     each = (many.beyond - few.beyond) / (many.items - few.items) * 100_000
     bound = verdict("fixed seconds beyond the start of Spark (the small database)", few.beyond, most=MOST)
