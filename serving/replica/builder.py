@@ -11,13 +11,13 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time, time_ns
 
 import duckdb
 
 from serving.load.threads import HEAVY, lower_priority
 from serving.query import segment_queries
-from serving.replica.replica import Replica
+from serving.replica.replica import SUFFIX, Replica
 from serving.replica.segments import Segment, day_of
 from serving.settings import Settings
 from serving.state.database import open_database
@@ -27,6 +27,13 @@ logger = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 30.0
 """How long the builder waits after a failure before it tries the same segments again."""
+
+_MARK_SECONDS = 60.0
+_UNWANTED_SECONDS = 600.0
+"""How often a builder marks the files that it wants, and how old a mark has to be for any builder to delete the file.
+
+Two services on a host may want different files of one lake: an old and a new one during an upgrade, or those with other settings.
+"""
 
 _SPILL = "spill-"
 """How the folders of what does not fit into the memory of a builder are called."""
@@ -39,6 +46,8 @@ class Builder:
         self._settings = settings
         self._replica = replica
         self._wanted: tuple[Segment, ...] = ()
+        self._marked: frozenset[str] = frozenset()
+        """Names of the files that the last round wanted."""
         self._changed = threading.Event()
         self._ended = threading.Event()
         self._connection: duckdb.DuckDBPyConnection | None = None
@@ -49,7 +58,7 @@ class Builder:
         """How long the last round that made something took."""
 
     def want(self, segments: tuple[Segment, ...]) -> None:
-        """Make these segments, and delete the files of all others. To be called again until none is missing."""
+        """Make these segments, and delete the files of those that nobody wants. To be called again until none is missing."""
         same = segments == self._wanted
         self._wanted = segments  # also for their versions: those of an older publication may be gone at the next try
         if same and (self.failure is not None or not self._replica.missing(segments)):
@@ -80,7 +89,7 @@ class Builder:
                 self.failure = error
                 if not self._ended.is_set():
                     logger.error("the replica could not be built, Delta answers meanwhile: %s", error)
-            self._changed.wait(_RETRY_SECONDS if self.failure is not None else None)
+            self._changed.wait(_RETRY_SECONDS if self.failure is not None else _MARK_SECONDS)
 
     def build(self) -> bool:
         """Make what is missing and delete what is no longer wanted. False: another process is at it.
@@ -132,16 +141,25 @@ class Builder:
         _flush_folder(final.parent)
 
     def _clean(self, wanted: tuple[Segment, ...]) -> None:
-        """Delete what no wanted segment names, and what a killed builder left of its own.
+        """Mark the files that are wanted; delete those that are so no more, or for nobody, and what a killed builder left.
 
-        Who has such a file open reads it to the end all the same.
+        Who has such a file open reads it to the end all the same. The mark is the time of the last access.
         """
-        kept = {self._replica.path(segment).name for segment in wanted}
+        kept = frozenset(self._replica.path(segment).name for segment in wanted)
+        replaced, self._marked = self._marked - kept, kept
         for path in self._replica.folder.iterdir():
             if path.is_dir() and path.name.startswith(_SPILL):
                 shutil.rmtree(path, ignore_errors=True)
-            elif path.is_file() and path.name not in kept and path.name != "lock":
+            elif path.name in kept:
+                with contextlib.suppress(FileNotFoundError):  # a worker throws a broken one away
+                    os.utime(path, ns=(time_ns(), path.stat().st_mtime_ns))
+            elif path.is_file() and path.name != "lock" and (path.name in replaced or _unwanted(path)):
                 path.unlink(missing_ok=True)
+
+
+def _unwanted(path: Path) -> bool:
+    """Whether no builder on the host wants a file: it is half made, or its mark is old."""
+    return path.suffix != SUFFIX or time() - path.stat().st_atime > _UNWANTED_SECONDS
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import os
 import random
 import resource
 import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -394,6 +395,34 @@ def test_one_builder_on_a_host(lake, open_store, tmp_path):
     other._wanted = segments
     assert other.build()
     assert replica.missing(segments) == []
+
+
+def test_two_services_that_want_different_files_of_a_lake_leave_each_other_theirs(lake, open_store, tmp_path):
+    lake.publish(VIEWS)
+    folder = str(tmp_path / "replica")
+    every = open_store(lake, replica=True, replica_folder=folder)
+    few = open_store(lake, replica=True, replica_folder=folder, replica_minute_days=1)
+    eventually(lambda: whole(every) and whole(few))
+    before = files(every)
+    for store in (few, every, few):
+        assert store.builder is not None
+        eventually(store.builder.build)
+    assert files(every) == before
+    assert len([name for name in before if name.startswith("ctr_minute")]) > 1
+
+
+def test_a_file_that_nobody_wanted_for_a_while_goes(lake, open_replica):
+    lake.publish(VIEWS)
+    store = open_replica(lake)
+    assert store.replica is not None
+    assert store.builder is not None
+    young, old = (store.replica.folder / f"ctr_day_2015_{name}.duckdb" for name in ("young", "old"))
+    for file, age in ((young, 500), (old, 700)):
+        file.write_bytes(b"of another version of DuckDB")
+        os.utime(file, (time.time() - age, 0))
+    eventually(store.builder.build)
+    assert young.exists()
+    assert not old.exists()
 
 
 def test_a_segment_that_could_not_be_made_is_tried_again_from_the_version_that_is_published_now(
