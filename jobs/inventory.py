@@ -7,7 +7,6 @@ from collections import Counter
 from datetime import date, datetime, timedelta
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.lake import Lake, existing_lake
@@ -75,7 +74,7 @@ def _run(run: dict[str, Any]) -> dict[str, Any]:
 
 def _size(lake: Lake, table: Table, version: int) -> dict[str, int]:
     """Rows, data files and their bytes, as the log of the table's version gives them."""
-    actions = pa.table(lake.open(table, version).get_add_actions(flatten=True))
+    actions = lake.add_actions(table, version)
     return {
         "rows": pc.sum(actions["num_records"]).as_py() or 0,
         "files": actions.num_rows,

@@ -103,13 +103,19 @@ class Lake:
         self, table: Table, partitions: Iterable[Partition] | None = None, version: int | None = None
     ) -> list[DataFile]:
         """The data files of a version of the table (default: its newest), of these partitions or of all."""
-        actions = pa.table(self.open(table, version).get_add_actions(flatten=True)).select(_ACTION)
+        actions = self.add_actions(table, version).select(_ACTION)
         wanted = None if partitions is None else set(partitions)
         if wanted is not None:  # before rows become objects: a long history has many files
             days = pa.array({day for day, _ in wanted}, actions["partition.date"].type)
             actions = actions.filter(pc.is_in(actions["partition.date"], value_set=days))
         found = [_data_file(action) for action in actions.to_pylist()]
         return [file for file in found if wanted is None or (file.date, file.platform) in wanted]
+
+    def add_actions(self, table: Table, version: int | None = None) -> pa.Table:
+        """What the log of the table says of each data file of a version (default: its newest), as delta-rs names the columns."""
+        actions = self.open(table, version).get_add_actions(flatten=True)
+        # Not ``pa.table``, which would import pandas to find out what it is given.
+        return pa.RecordBatchReader.from_stream(actions).read_all()
 
     def commit(self, table: Table, batch: int, adds: Iterable[DataFile] = (), removes: Iterable[DataFile] = ()) -> None:
         """Adds and removes data files of a table in one commit; none at all makes no commit."""

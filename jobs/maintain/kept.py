@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-import pyarrow as pa
-
 from jobs.config import Config
 from jobs.lake import Lake
 from jobs.maintain.logs import has_version
@@ -45,7 +43,7 @@ def files_of(lake: Lake, table: Table, version: int) -> set[str] | None:
     """
     if not has_version(lake, table, version):
         return None
-    return set(pa.table(lake.open(table, version).get_add_actions(flatten=True))["path"].to_pylist())
+    return set(lake.add_actions(table, version)["path"].to_pylist())
 
 
 @dataclass
