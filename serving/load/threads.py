@@ -37,12 +37,13 @@ async def run_in(threads: Executor | None, work: Callable[P, T], *arguments: P.a
 
 
 def lower_priority(niceness: int) -> None:
-    """Let the thread that calls yield to others, and the threads that it will start."""
+    """Let the thread that calls yield by so much to the main thread, and with it the threads that it will start."""
     with contextlib.suppress(OSError):  # a host that does not allow it answers a little less evenly
-        # Linux keeps a priority for each thread.
+        # Linux keeps a priority for each thread; the main one has that with which the service was started, mostly 0.
+        wanted = min(os.getpriority(os.PRIO_PROCESS, os.getpid()) + niceness, _LAST)
         thread = threading.get_native_id()
-        if niceness > os.getpriority(os.PRIO_PROCESS, thread):
-            os.setpriority(os.PRIO_PROCESS, thread, niceness)
+        if wanted > os.getpriority(os.PRIO_PROCESS, thread):
+            os.setpriority(os.PRIO_PROCESS, thread, wanted)
 
 
 def come_last() -> None:
