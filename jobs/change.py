@@ -30,7 +30,7 @@ def changing(config: Config, job: str, say: Callable[[str], None]) -> Iterator[C
     Raises:
         JobError: another run holds the lake for longer than ``lock_wait_seconds``.
     """
-    lake = Lake(config.lake)
+    lake = Lake(config.lake, opened={})
     with lake_lock(config.lake, job, config.lock_wait_seconds, say):
         lake.create()
         recovered = recover(lake)

@@ -56,7 +56,7 @@ class Run:
     selection: Selection = field(default_factory=Selection)
 
     def __post_init__(self) -> None:
-        self.lake = Lake(self.config.lake)
+        self.lake = Lake(self.config.lake)  # of each batch: that of the change
         self.started = datetime.now(timezone.utc)
         self.day = self.started.date()
         self.read_bytes = 0
@@ -82,6 +82,7 @@ class Run:
     def _batch(self, *, with_purchases: bool) -> Report:
         """The whole path of one batch: list, plan, read, write, roll up, publish."""
         with changing(self.config, self.job, self.stages.console.print) as change:
+            self.lake = change.lake
             report = Report(self.job, started=self.started)
             report.add_recovered(change.recovered)
             self.day = datetime.now(timezone.utc).date()  # of the batch: a backfill may run for days

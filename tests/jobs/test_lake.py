@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from jobs.lake import CHECKPOINT_COMMITS, rows_of
+from jobs.lake import CHECKPOINT_COMMITS, Lake, rows_of
 from jobs.publish import publish, recover
 from jobs.schemas import COVERAGE, FILES
 from tests.jobs.lakes import make_lake, rows, said
@@ -51,3 +51,19 @@ def test_a_control_table_that_every_run_adds_to_stays_in_few_files_and_loses_no_
     assert most == 5
     lake.take_back(FILES, 5)
     assert sorted(lake.read(FILES)["path"].to_pylist()) == sorted(expected[:5])
+
+
+def test_a_table_that_is_kept_open_shows_what_was_committed_since_by_it_and_by_others(tmp_path):
+    other = make_lake(tmp_path)
+    lake = Lake(other.root, opened={})
+    assert rows(lake, FILES).total() == 0
+    for number, writer in enumerate((lake, other, lake, other), 1):
+        writer.append(FILES, rows_of(FILES, [said(str(number))]), number)
+        assert rows(lake, FILES) == rows(other, FILES)
+        assert lake.versions() == other.versions()
+    assert other.take_back(FILES, 1)
+    assert rows(lake, FILES) == rows(other, FILES)
+    assert rows(lake, FILES).total() == 1
+    assert not lake.take_back(FILES, 1), "it knows that this was done"
+    lake.open(FILES, 3)
+    assert lake.open(FILES).version() == other.open(FILES).version(), "an older version is not kept as the newest"
