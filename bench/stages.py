@@ -18,7 +18,7 @@ from jobs.config import Config
 _SAID = {
     "session": "Spark's start",
     "list": "list the files, read the ledger, plan",
-    "purchases": "purchases: read, compare (beside read)",
+    "purchases": "purchases: read, compare (beside list and read)",
     "read": "read: event files to rows of `views`",
     "commit": "commit: `views`, `quarantine`, `purchases`",
     "rollup": "rollup: each view once, minutes, hours, days",
@@ -45,12 +45,13 @@ def run(setting: Setting) -> str:
 
 
 def seconds_by_stage(night: Night) -> dict[str, float]:
-    """Where the seconds of one run went. They add up to the whole, but for ``purchases``, which runs beside ``read``."""
+    """Where the seconds of a run went. They add up to the whole, but for ``purchases``, which runs beside ``list`` and ``read``."""
     if night.report is None:
         raise BenchError("a run had nothing to publish")
     working = float(night.report["seconds"])
     own = sum(seconds for name, seconds in night.stages.items() if name not in ("session", "purchases"))
-    waiting = max(night.stages.get("purchases", 0.0) - night.stages.get("read", 0.0), 0.0)
+    beside = night.stages.get("list", 0.0) + night.stages.get("read", 0.0)
+    waiting = max(night.stages.get("purchases", 0.0) - beside, 0.0)
     return {
         **{_SAID.get(name, name): seconds for name, seconds in night.stages.items()},
         "the rest of the run: lock, recovery, ledger, checks": max(working - own - waiting, 0.0),

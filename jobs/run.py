@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
+from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
 from jobs.change import changing
@@ -86,15 +88,17 @@ class Run:
             report = Report(self.job, started=self.started)
             report.add_recovered(change.recovered)
             self.day = datetime.now(timezone.utc).date()  # of the batch: a backfill may run for days
-            with self.stages.stage("list"):
-                ledger = Ledger.read(self.lake, self.failed)
-                plan = make_plan(
-                    self.config, ledger, self.selection, self.checksums, partial(counting, self.stages.console)
-                )
-            batch = plan.batches[0] if plan.batches else Batch()
-            planned = [file for file in batch.files if not ledger.has_failed(file)]
-            record(self.lake, [statement(file, change.number, PLANNED) for file in planned], change.number)
-            read, purchases = self._read_both(batch, change.number, with_purchases)
+            with self._purchases_beside(change.number, wanted=with_purchases) as found:
+                with self.stages.stage("list"):
+                    ledger = Ledger.read(self.lake, self.failed)
+                    plan = make_plan(
+                        self.config, ledger, self.selection, self.checksums, partial(counting, self.stages.console)
+                    )
+                batch = plan.batches[0] if plan.batches else Batch()
+                planned = [file for file in batch.files if not ledger.has_failed(file)]
+                record(self.lake, [statement(file, change.number, PLANNED) for file in planned], change.number)
+                read = self._read(batch, change.number)
+                purchases = found()
             report.add_plan(plan, purchases)
             displaced = displace(batch.files, batch.duplicates, ledger, read)
             concluded = handed_over(self.lake, displaced, change.number)
@@ -127,12 +131,23 @@ class Run:
             seconds = (datetime.now(timezone.utc) - self.started).total_seconds()
             say_progress(self.stages.console, plan.batches[0], plan.batches[1:], Pace(self.read_bytes, seconds))
 
-    def _read_both(self, batch: Batch, number: int, with_purchases: bool) -> tuple[Read, Purchases]:
-        """Events and purchases at the same time: the database's answers are waiting more than work."""
+    @contextmanager
+    def _purchases_beside(self, number: int, *, wanted: bool) -> Iterator[Callable[[], Purchases]]:
+        """Reads the purchases while the body lists and reads event files: the database's answers are waiting more than work.
+
+        Yields what waits for them, and gives them; none where they are not wanted.
+        """
+        if not wanted:
+            yield Purchases
+            return
         with ThreadPoolExecutor(1) as pool:
-            purchases = pool.submit(self._purchases, number) if with_purchases else None
-            read = self._read(batch, number)
-            return read, purchases.result() if purchases else Purchases()
+            purchases = pool.submit(self._purchases, number)
+            try:
+                yield purchases.result
+            except BaseException:
+                with suppress(Py4JError, OSError):  # where the JVM is gone there is nothing to cancel
+                    self.spark.sparkContext.cancelAllJobs()  # or what failed is told only when the database was read
+                raise
 
     def _purchases(self, number: int) -> Purchases:
         with self.stages.stage("purchases"):

@@ -8,6 +8,8 @@ import os
 import random
 import re
 import sqlite3
+import threading
+import time
 import zipfile
 from datetime import date
 from functools import partial
@@ -464,6 +466,26 @@ def test_an_unreachable_database_publishes_nothing(world):
     assert newest_publication(world.lake) is None
     assert world.lake.read(VIEWS).num_rows == 0
     assert world.states() == {}
+
+
+def test_a_run_that_cannot_list_its_files_does_not_wait_until_the_database_was_read(world, monkeypatch):
+    read_whole = threading.Event()
+
+    def long_read(spark, *_):
+        spark.sparkContext.parallelize([60], 1).foreach(time.sleep)
+        read_whole.set()
+
+    def no_files(*_):
+        jobs = world.spark.sparkContext.statusTracker()
+        while not jobs.getActiveStageIds():
+            time.sleep(0.01)
+        raise JobError("no event files")
+
+    monkeypatch.setattr("jobs.run.read_purchases", long_read)
+    monkeypatch.setattr("jobs.run.make_plan", no_files)
+    with pytest.raises(JobError, match="no event files"):
+        world.run()
+    assert not read_whole.is_set()
 
 
 def test_young_files_are_left_for_a_later_run(world):
