@@ -45,7 +45,7 @@ def run(setting: Setting) -> str:
 
 
 def seconds_by_stage(night: Night) -> dict[str, float]:
-    """Where the seconds of a run went. They add up to the whole, but for ``purchases``, which runs beside ``list`` and ``read``."""
+    """Where the seconds of a run went; ``purchases`` runs beside ``list`` and ``read``. The others and the wait for it add up."""
     if night.report is None:
         raise BenchError("a run had nothing to publish")
     working = float(night.report["seconds"])

@@ -71,7 +71,7 @@ class Lake:
                     ) from error
 
     def open(self, table: Table, version: int | None = None) -> DeltaTable:
-        """The table at a version (default: its newest).
+        """The table at a version (default: its newest). Where tables are kept open, a later call moves the same object on.
 
         Raises:
             JobError: there is no such table or version.

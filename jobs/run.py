@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -46,6 +46,9 @@ from jobs.report import Report
 from jobs.schemas import PURCHASES, QUARANTINE, VIEWS
 from jobs.tasks import make_tasks, size_of_tasks
 
+_CANCEL_SECONDS = 0.2
+"""Between two tries to end the reading of the database."""
+
 
 @dataclass
 class Run:
@@ -56,9 +59,10 @@ class Run:
     spark: SparkSession
     stages: Stages
     selection: Selection = field(default_factory=Selection)
+    lake: Lake = field(init=False)
+    """That of the batch at work."""
 
     def __post_init__(self) -> None:
-        self.lake = Lake(self.config.lake)  # of each batch: that of the change
         self.started = datetime.now(timezone.utc)
         self.day = self.started.date()
         self.read_bytes = 0
@@ -145,8 +149,10 @@ class Run:
             try:
                 yield purchases.result
             except BaseException:
-                with suppress(Py4JError, OSError):  # where the JVM is gone there is nothing to cancel
-                    self.spark.sparkContext.cancelAllJobs()  # or what failed is told only when the database was read
+                while not purchases.done():  # or what failed is told only when the database was read
+                    with suppress(Py4JError, OSError):  # where the JVM is gone there is nothing to cancel
+                        self.spark.sparkContext.cancelAllJobs()
+                    wait([purchases], _CANCEL_SECONDS)  # it may start another one
                 raise
 
     def _purchases(self, number: int) -> Purchases:

@@ -37,7 +37,7 @@ async def run_in(threads: Executor | None, work: Callable[P, T], *arguments: P.a
 
 
 def lower_priority(niceness: int) -> None:
-    """Let the thread that calls yield by so much to the main thread, and with it the threads that it will start."""
+    """Give the thread that calls, and those that it will start, so much more niceness than the main thread has, 19 at most."""
     with contextlib.suppress(OSError):  # a host that does not allow it answers a little less evenly
         # Linux keeps a priority for each thread; the main one has that with which the service was started, mostly 0.
         wanted = min(os.getpriority(os.PRIO_PROCESS, os.getpid()) + niceness, _LAST)

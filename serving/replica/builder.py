@@ -30,7 +30,7 @@ _RETRY_SECONDS = 30.0
 
 _MARK_SECONDS = 60.0
 _UNWANTED_SECONDS = 600.0
-"""How often a builder marks the files that it wants, and how old a mark has to be for any builder to delete the file.
+"""How often a builder marks the files that it wants, and how old the mark of a file is that nobody wants.
 
 Two services on a host may want different files of one lake: an old and a new one during an upgrade, or those with other settings.
 """
@@ -46,7 +46,7 @@ class Builder:
         self._settings = settings
         self._replica = replica
         self._wanted: tuple[Segment, ...] = ()
-        self._marked: frozenset[str] = frozenset()
+        self._known: frozenset[str] = frozenset()
         """Names of the files that the last round wanted."""
         self._changed = threading.Event()
         self._ended = threading.Event()
@@ -82,6 +82,8 @@ class Builder:
         lower_priority(HEAVY)
         while not self._ended.is_set():
             self._changed.clear()
+            if self._ended.is_set():  # since the loop looked: what wakes it was just cleared
+                return
             try:
                 if self.build():
                     self.failure = None
@@ -98,11 +100,18 @@ class Builder:
             OSError: the folder cannot be written.
             duckdb.Error: the lake cannot be read, or a segment does not fit into memory and disk.
         """
-        self._replica.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(self._replica.folder / "lock") as mine:
-            if mine:
-                self._make(self._wanted)
-            return mine
+        wanted = self._wanted
+        self._mark(wanted)  # also while another process builds, however long that takes
+        try:
+            self._replica.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with _locked(self._replica.folder / "lock") as mine:
+                if mine:
+                    self._make(wanted)
+                return mine
+        except OSError:
+            if self._replica.missing(wanted):
+                raise
+            return True  # a folder that can be written no more has all that is wanted
 
     def _make(self, wanted: tuple[Segment, ...]) -> None:
         self._clean(wanted)
@@ -120,6 +129,7 @@ class Builder:
                     if self._ended.is_set() or self._wanted != wanted:
                         return
                     self._make_one(self._connection, segment)
+                    self._mark(wanted)
             finally:
                 connection, self._connection = self._connection, None
                 connection.close()
@@ -140,26 +150,47 @@ class Builder:
         half.rename(final)
         _flush_folder(final.parent)
 
-    def _clean(self, wanted: tuple[Segment, ...]) -> None:
-        """Mark the files that are wanted; delete those that are so no more, or for nobody, and what a killed builder left.
+    def _mark(self, wanted: tuple[Segment, ...]) -> None:
+        """Say of the files of these segments that somebody wants them: the mark is the time of their last access."""
+        for segment in wanted:
+            with contextlib.suppress(
+                OSError
+            ):  # it is not there (yet), or not to be written: then nobody deletes it either
+                _set_mark(self._replica.path(segment))
 
-        Who has such a file open reads it to the end all the same. The mark is the time of the last access.
+    def _clean(self, wanted: tuple[Segment, ...]) -> None:
+        """Delete what a killed builder left, the files whose place one of a new publication takes, and those that nobody wants.
+
+        Who has such a file open reads it to the end all the same.
         """
         kept = frozenset(self._replica.path(segment).name for segment in wanted)
-        replaced, self._marked = self._marked - kept, kept
+        spans = {_span(name) for name in kept}
+        replaced = {name for name in self._known - kept if _span(name) in spans}
+        self._known = kept
         for path in self._replica.folder.iterdir():
             if path.is_dir() and path.name.startswith(_SPILL):
                 shutil.rmtree(path, ignore_errors=True)
-            elif path.name in kept:
-                with contextlib.suppress(FileNotFoundError):  # a worker throws a broken one away
-                    os.utime(path, ns=(time_ns(), path.stat().st_mtime_ns))
-            elif path.is_file() and path.name != "lock" and (path.name in replaced or _unwanted(path)):
-                path.unlink(missing_ok=True)
+            elif path.is_file() and path.name not in kept | {"lock"}:
+                with contextlib.suppress(FileNotFoundError):  # a worker threw a broken one away
+                    if path.suffix != SUFFIX or path.name in replaced or _is_unwanted(path):
+                        path.unlink()
 
 
-def _unwanted(path: Path) -> bool:
-    """Whether no builder on the host wants a file: it is half made, or its mark is old."""
-    return path.suffix != SUFFIX or time() - path.stat().st_atime > _UNWANTED_SECONDS
+def _span(name: str) -> str:
+    """The rollup and the span in the name of a segment's file, without the digest of what it holds."""
+    return name.rpartition("_")[0]
+
+
+def _set_mark(path: Path) -> None:
+    os.utime(path, ns=(time_ns(), path.stat().st_mtime_ns))
+
+
+def _is_unwanted(path: Path) -> bool:
+    """Whether the mark of a file is old."""
+    age = time() - path.stat().st_atime
+    if age < 0:  # the clock was set back: nobody should wait until it is there again
+        _set_mark(path)
+    return age > _UNWANTED_SECONDS
 
 
 @contextlib.contextmanager

@@ -11,10 +11,12 @@ import sqlite3
 import threading
 import time
 import zipfile
+from contextlib import suppress
 from datetime import date
 from functools import partial
 
 import pytest
+from py4j.protocol import Py4JError
 from rich.console import Console
 
 from jobs.audit import audit
@@ -472,13 +474,13 @@ def test_a_run_that_cannot_list_its_files_does_not_wait_until_the_database_was_r
     read_whole = threading.Event()
 
     def long_read(spark, *_):
-        spark.sparkContext.parallelize([60], 1).foreach(time.sleep)
-        read_whole.set()
+        time.sleep(0.5)  # as the database is asked for its columns before there is a job to cancel
+        for _ in range(2):
+            with suppress(Py4JError):
+                spark.sparkContext.parallelize([30], 1).foreach(time.sleep)
+                read_whole.set()
 
     def no_files(*_):
-        jobs = world.spark.sparkContext.statusTracker()
-        while not jobs.getActiveStageIds():
-            time.sleep(0.01)
         raise JobError("no event files")
 
     monkeypatch.setattr("jobs.run.read_purchases", long_read)

@@ -447,4 +447,5 @@ def test_queries_run_in_threads_that_yield_to_the_event_loop(lake, serve, monkey
     monkeypatch.setattr("serving.reply.encode.text_of", noted_too)
     client = serve(lake, stream_rows=1000, heavy_rows=10_000)
     assert len(client.get("/v1/ctr", params=CASE).json()) == 3_000
-    assert found == {"query": QUERY, "stream": HEAVY}
+    room = 19 - os.getpriority(os.PRIO_PROCESS, os.getpid())
+    assert found == {"query": min(QUERY, room), "stream": min(HEAVY, room)}

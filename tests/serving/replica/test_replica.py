@@ -21,7 +21,7 @@ from serving.contract import PLATFORMS
 from serving.query.plan import make_plan
 from serving.query.queries import ctr
 from serving.query.small import fits
-from serving.replica.builder import Builder
+from serving.replica.builder import Builder, _locked
 from serving.replica.replica import Replica
 from serving.replica.segments import product_id, segments_of
 from serving.reply.answers import answer_at_once, answer_ctr
@@ -416,13 +416,58 @@ def test_a_file_that_nobody_wanted_for_a_while_goes(lake, open_replica):
     store = open_replica(lake)
     assert store.replica is not None
     assert store.builder is not None
-    young, old = (store.replica.folder / f"ctr_day_2015_{name}.duckdb" for name in ("young", "old"))
-    for file, age in ((young, 500), (old, 700)):
+    ages = {"young": 500, "old": 700, "of_a_clock_ahead": -86_400}
+    others = {name: store.replica.folder / f"ctr_day_2015_{name}.duckdb" for name in ages}
+    for name, file in others.items():
         file.write_bytes(b"of another version of DuckDB")
-        os.utime(file, (time.time() - age, 0))
+        os.utime(file, (time.time() - ages[name], 0))
     eventually(store.builder.build)
-    assert young.exists()
-    assert not old.exists()
+    assert {name for name, file in others.items() if file.exists()} == {"young", "of_a_clock_ahead"}
+    assert others["of_a_clock_ahead"].stat().st_atime <= time.time()
+    assert whole(store)
+
+
+def test_a_builder_marks_its_files_while_another_builds(lake, open_replica):
+    lake.publish(VIEWS)
+    store = open_replica(lake)
+    assert store.replica is not None
+    assert store.builder is not None
+    before = files(store)
+    for name in before:
+        os.utime(store.replica.folder / name, ns=(0, before[name][1]))
+    with _locked(store.replica.folder / "lock") as mine:
+        assert mine
+        assert not store.builder.build()
+    assert min((store.replica.folder / name).stat().st_atime for name in before) > time.time() - 60
+    assert files(store) == before
+
+
+def test_a_day_that_one_service_keeps_no_longer_stays_for_who_does(lake, open_store, tmp_path):
+    lake.publish(VIEWS)
+    folder = str(tmp_path / "replica")
+    every = open_store(lake, replica=True, replica_folder=folder)
+    few = open_store(lake, replica=True, replica_folder=folder, replica_minute_days=1)
+    eventually(lambda: whole(every) and whole(few))
+    before = files(every)
+    lake.write("ctr_minute", [cell("2016-02-09 11:00:00")], mode="append")
+    lake.announce()
+    eventually(lambda: whole(few) and whole(every))
+    assert files(every).items() >= before.items()
+    assert len(files(every)) == len(before) + 1
+
+
+def test_a_folder_that_can_be_written_no_more_and_has_all_files_is_no_problem(lake, open_replica):
+    lake.publish(VIEWS)
+    store = open_replica(lake)
+    assert store.replica is not None
+    assert store.builder is not None
+    lock = store.replica.folder / "lock"
+    lock.unlink()
+    lock.mkdir()  # what cannot be opened, whoever tries
+    assert store.builder.build()
+    lake.write("ctr_minute", [cell("2016-02-09 11:00:00")], mode="append")
+    lake.announce()
+    eventually(lambda: not whole(store) and store.replica_problem)
 
 
 def test_a_segment_that_could_not_be_made_is_tried_again_from_the_version_that_is_published_now(
