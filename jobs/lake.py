@@ -76,19 +76,21 @@ class Lake:
         Raises:
             JobError: there is no such table or version.
         """
-        kept = self.opened.get(table.name) if self.opened is not None and version is None else None
-        if kept is not None:
-            kept.update_incremental()
-            return kept
+        if self.opened is None or version is not None:
+            return self._anew(table, version)
+        if table.name in self.opened:
+            self.opened[table.name].update_incremental()
+        else:
+            self.opened[table.name] = self._anew(table)
+        return self.opened[table.name]
+
+    def _anew(self, table: Table, version: int | None = None) -> DeltaTable:
         try:
-            found = DeltaTable(self.uri(table), version=version)
+            return DeltaTable(self.uri(table), version=version)
         except TableNotFoundError as error:
             raise JobError(
                 f"no table {table.name} in the lake {self.root}; run ./spark-submit.sh daily first"
             ) from error
-        if self.opened is not None and version is None:
-            self.opened[table.name] = found
-        return found
 
     def versions(self) -> dict[str, int]:
         """The newest version of each published table, by name."""

@@ -118,7 +118,7 @@ class Builder:
         missing = self._replica.missing(wanted)
         if not missing:
             return
-        began = perf_counter()
+        began = marked = perf_counter()
         with tempfile.TemporaryDirectory(prefix=_SPILL, dir=self._replica.folder) as spill:
             folders = (self._settings.lake, str(self._replica.folder))
             self._connection = open_database(
@@ -129,7 +129,9 @@ class Builder:
                     if self._ended.is_set() or self._wanted != wanted:
                         return
                     self._make_one(self._connection, segment)
-                    self._mark(wanted)
+                    if perf_counter() - marked > _MARK_SECONDS:  # not after each: a long history has thousands
+                        self._mark(wanted)
+                        marked = perf_counter()
             finally:
                 connection, self._connection = self._connection, None
                 connection.close()

@@ -397,12 +397,19 @@ def test_one_builder_on_a_host(lake, open_store, tmp_path):
     assert replica.missing(segments) == []
 
 
-def test_two_services_that_want_different_files_of_a_lake_leave_each_other_theirs(lake, open_store, tmp_path):
+@pytest.fixture
+def two_services(lake, open_store, tmp_path):
+    """One that keeps all minutes, and one that keeps the newest day of them, with one folder for both."""
     lake.publish(VIEWS)
     folder = str(tmp_path / "replica")
     every = open_store(lake, replica=True, replica_folder=folder)
     few = open_store(lake, replica=True, replica_folder=folder, replica_minute_days=1)
     eventually(lambda: whole(every) and whole(few))
+    return every, few
+
+
+def test_two_services_that_want_different_files_of_a_lake_leave_each_other_theirs(two_services):
+    every, few = two_services
     before = files(every)
     for store in (few, every, few):
         assert store.builder is not None
@@ -442,12 +449,8 @@ def test_a_builder_marks_its_files_while_another_builds(lake, open_replica):
     assert files(store) == before
 
 
-def test_a_day_that_one_service_keeps_no_longer_stays_for_who_does(lake, open_store, tmp_path):
-    lake.publish(VIEWS)
-    folder = str(tmp_path / "replica")
-    every = open_store(lake, replica=True, replica_folder=folder)
-    few = open_store(lake, replica=True, replica_folder=folder, replica_minute_days=1)
-    eventually(lambda: whole(every) and whole(few))
+def test_a_day_that_one_service_keeps_no_longer_stays_for_who_does(lake, two_services):
+    every, few = two_services
     before = files(every)
     lake.write("ctr_minute", [cell("2016-02-09 11:00:00")], mode="append")
     lake.announce()
