@@ -46,7 +46,8 @@ class HeavyKeeper:
         while not self._ended.is_set():
             Path(self.address).unlink(missing_ok=True)
             try:
-                self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
+                # A session of its own is one more way in which it yields (``come_last``); its input ends it, no terminal has to.
+                self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
             except OSError as error:  # no memory, most likely: it may come back
                 logger.error("the heavy process cannot be started, workers answer by themselves: %s", error)
                 self._ended.wait(_AGAIN_SECONDS)

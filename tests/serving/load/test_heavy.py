@@ -401,3 +401,13 @@ def test_the_heavy_process_comes_last(both):
     policies.pop("jemalloc_bg_thd\n", None)  # of an import, does next to nothing
     assert os.sched_getscheduler(pid) == os.SCHED_IDLE
     assert policies == dict.fromkeys(policies, os.SCHED_IDLE)
+    assert os.getsid(pid) == pid
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="the system makes no group of each session")
+def test_the_group_of_the_heavy_process_yields_and_no_other(both):
+    (running, _, _), _, pid = both
+    own, service = (Path(f"/proc/{one}/autogroup").read_text().split() for one in (pid, running.pid))
+    assert own[0] != service[0]
+    assert own[-1] == "10"
+    assert service == Path("/proc/self/autogroup").read_text().split()
