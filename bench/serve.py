@@ -72,8 +72,9 @@ def _run(size: Size, arguments: argparse.Namespace) -> str:
 
 
 def _growth(size: Size, lake: Path, replica: Path, arguments: argparse.Namespace) -> str:
-    minute_days = max(size.minute_days, arguments.growth_minute_days)  # what is asked of both has to be there in both
-    large = Size(arguments.growth, size.products, min(arguments.growth, minute_days))
+    minute_days = arguments.growth if arguments.growth_minute_days is None else arguments.growth_minute_days
+    # What is asked of both has to be there in both.
+    large = Size(arguments.growth, size.products, min(arguments.growth, max(size.minute_days, minute_days)))
     say(f"the lake of {large.days} days ...")
     other = make_lake(arguments.cache, large)
     folder: Path = arguments.cache / "replica-growth"
@@ -122,9 +123,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--growth-minute-days",
         type=int,
-        default=90,
         metavar="N",
-        help="the same of the long history, at least as many (default %(default)s: minutes of 365 days take half an hour to make)",
+        help="the same of the long history, at least as many (default: all, which a slow machine takes half an hour to make)",
     )
     add(
         "--requests",
