@@ -81,7 +81,8 @@ def files_of(lake: str, table: str, version: int, known: TableFiles | None = Non
         delta = DeltaTable(root, version=version)
         reader = delta.protocol().min_reader_version
         columns = {column.name for column in delta.schema().fields}
-        actions = pa.table(delta.get_add_actions(flatten=True))
+        # Not ``pa.table``, which would import pandas, where that is installed, to find out what it is given.
+        actions = pa.RecordBatchReader.from_stream(delta.get_add_actions(flatten=True)).read_all()
     except Exception as error:  # deltalake has no class for all of this
         raise PublicationError(f"table {table} cannot be read at version {version}.") from error
     if reader > _READER_VERSION:
