@@ -21,6 +21,7 @@ if _JARS:  # as ./spark-submit.sh does: no resolver at the start
     _settings = "--conf spark.jars.packages= --conf spark.jars.excludes="
     os.environ["PYSPARK_SUBMIT_ARGS"] = f"{_settings} --jars {','.join(map(str, _JARS))} pyspark-shell"
 
+# Not at the top: Spark looks at the settings above.
 from pyspark.sql import DataFrame, SparkSession  # noqa: E402
 from pyspark.sql import functions as F  # noqa: E402
 

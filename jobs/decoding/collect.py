@@ -219,7 +219,7 @@ class Collector:
 
     def _all_plain(self, messages: Sequence[Typed], offsets: Sequence[int]) -> bool:
         """Takes messages at once, column by column, if all of them are plainly good; else takes nothing."""
-        try:
+        try:  # what may be null is not looked at: ``AttributeError`` says that something is
             rows = [
                 (data.attributes.product, data.time, message.message_id, position, offset)  # type: ignore[union-attr]
                 for message, offset in zip(messages, offsets, strict=True)

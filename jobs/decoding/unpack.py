@@ -183,7 +183,7 @@ def _as_file(source: Source) -> io.BufferedReader:
             return True
 
         def readinto(self, buffer: object, /) -> int:
-            view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
+            view = memoryview(buffer).cast("B")  # type: ignore[arg-type]  # any writable buffer
             data = source.read(len(view))
             view[: len(data)] = data
             return len(data)

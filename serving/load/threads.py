@@ -58,13 +58,13 @@ def come_last() -> None:
 
     A niceness, however high, is not enough: who has begun to run may do so until the next tick of the clock, which is milliseconds,
     while others wait. A process that is SCHED_IDLE mostly gives way at once, and a core that runs it counts as free. Not always:
-    among the threads of one group Linux (since 6.6) charges who stays on a core for what one was ahead that leaves it, and so some
-    wait for several ticks. Where each session is a group, a process that leads one has a group of its own, which yields as a whole.
+    within one group of processes others were seen to wait for up to four ticks (Linux 6.18, a hundredth of the times they woke).
+    Where each session is a group, a process that leads one has a group of its own, which yields as a whole.
     """
     try:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     except (AttributeError, OSError):  # not Linux, or not allowed there
         lower_priority(_LAST)
     if os.getsid(0) == os.getpid():
-        with contextlib.suppress(OSError):  # the system groups in other ways: by its units, or containers
+        with contextlib.suppress(OSError):  # the system makes no such groups, or this one may not be changed
             _GROUP.write_text(str(_GROUP_NICENESS))
