@@ -68,7 +68,7 @@ class DataFileWriter:
         self._day, self._platform = day, platform
         self._path = f"date={day.isoformat()}/platform={platform}/{uuid.uuid4().hex}.parquet"
         self._writer: pq.ParquetWriter | None = None
-        self._stats = _Stats(self._schema)
+        self._stats = _Stats(columns_with_statistics(table))
         self._rows = 0
 
     def write(self, rows: pa.Table) -> None:
@@ -99,6 +99,11 @@ _DICTIONARY = ["product", "file_id", "device", "status", "source", "reason"]
 def file_schema(table: Table) -> pa.Schema:
     """The columns that stand in a table's files: all but the partition columns."""
     return pa.schema([field for field in table.schema if field.name not in table.partition_by])
+
+
+def columns_with_statistics(table: Table) -> list[str]:
+    """The columns of a partitioned table that readers pass over files by: its log has their bounds in each file."""
+    return [name for name in file_schema(table).names if name in ("product", "time", "file_id")]
 
 
 def write_partitions(root: str, table: Table, rows: pa.Table, sort: list[str]) -> list[DataFile]:
@@ -167,10 +172,9 @@ def partition_runs(rows: pa.Table) -> Iterable[tuple[date, str, pa.Table]]:
 
 
 class _Stats:
-    """Smallest, largest and NULL count of the columns that readers prune by, as Delta's ``stats`` text."""
+    """Smallest, largest and NULL count of columns, as Delta's ``stats`` text."""
 
-    def __init__(self, schema: pa.Schema) -> None:
-        names = [field.name for field in schema if field.name in ("product", "time", "file_id")]
+    def __init__(self, names: list[str]) -> None:
         self._low: dict[str, Any] = dict.fromkeys(names)
         self._high: dict[str, Any] = dict.fromkeys(names)
         self._nulls = dict.fromkeys(names, 0)

@@ -18,7 +18,7 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, wr
 from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from jobs.datafiles import DataFile
+from jobs.datafiles import DataFile, columns_with_statistics
 from jobs.errors import JobError
 from jobs.schemas import PUBLISHED, TABLES, Table
 
@@ -57,13 +57,16 @@ class Lake:
 
     def create(self) -> None:
         """Makes the tables that are missing, each empty at version 0."""
-        properties = {"delta.checkpointInterval": str(CHECKPOINT_COMMITS)}
         for table in TABLES:
             if not DeltaTable.is_deltatable(self.uri(table)):
                 partitions = list(table.partition_by) or None
                 try:
                     DeltaTable.create(
-                        self.uri(table), table.schema, "ignore", partition_by=partitions, configuration=properties
+                        self.uri(table),
+                        table.schema,
+                        "ignore",
+                        partition_by=partitions,
+                        configuration=_table_properties(table),
                     )
                 except OSError as error:
                     raise JobError(
@@ -194,6 +197,18 @@ def existing_lake(root: str) -> Lake:
 def rows_of(table: Table, rows: list[dict[str, Any]]) -> pa.Table:
     """Rows of a table from dictionaries by column name; a missing key is NULL."""
     return pa.Table.from_pylist(rows, schema=table.schema)
+
+
+def _table_properties(table: Table) -> dict[str, str | None]:
+    """Delta's settings of a table.
+
+    The columns that have statistics are named: to a reader that expects them of every column, as delta-rs, a column without them
+    has no value in any row, and a filter on it finds nothing.
+    """
+    properties: dict[str, str | None] = {"delta.checkpointInterval": str(CHECKPOINT_COMMITS)}
+    if table.partition_by:
+        properties["delta.dataSkippingStatsColumns"] = ",".join(columns_with_statistics(table))
+    return properties
 
 
 def _properties(batch: int) -> CommitProperties:

@@ -21,12 +21,12 @@ import pytest
 from deltalake import DeltaTable
 from rich.console import Console
 
-from jobs import rollback
+from jobs import rollback, sql
 from jobs.lake import Lake
 from jobs.maintain import maintain
 from jobs.progress import Stages
 from jobs.publish import newest_publication
-from jobs.schemas import CTR_DAY, CTR_HOUR, CTR_MINUTE, PURCHASES, VIEWS
+from jobs.schemas import CTR_DAY, CTR_HOUR, CTR_MINUTE, PURCHASES, QUARANTINE, VIEWS
 from tests.jobs.lakes import copy_lake
 from tests.jobs.test_run import World
 from tests.rows import event, lines, message
@@ -35,6 +35,7 @@ pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
 QUIET = Console(quiet=True)
 TABLES = {table.name: table for table in (VIEWS, PURCHASES, CTR_MINUTE, CTR_HOUR, CTR_DAY)}
+LARGE = {**TABLES, QUARANTINE.name: QUARANTINE}
 STATES = ("no checkpoint", "one checkpoint", "three checkpoints", "compacted", "rolled back", "vacuumed")
 COLUMNS = ("date", "platform", "product", "time")
 DAY = date(2016, 2, 3)
@@ -146,7 +147,11 @@ def states(spark, tmp_path_factory) -> dict[str, Lake]:
                     )
                 ),
             )
+        bad = lines(message(event(None), event("a", "never"), message_id=str(number)))
+        world.put(f"iOS/bad{number}", bad + b"{cut\n")
         with sqlite3.connect(world.path / "shop.db") as shop:
+            shop.execute("insert into orders values (?, ?, 'paid', 'iPhone')", [number, str(day(number))])
+            shop.execute("insert into order_items values (?, ?, '')", [number, number])
             for offset, clock in enumerate(("00:00:00", "12:00:00.123456", "23:59:59.999999")):
                 for count, (device, product) in enumerate(itertools.product(("iPhone", "Android"), PRODUCTS)):
                     key = number * 1000 + offset * 100 + count
@@ -272,6 +277,32 @@ def test_spark_gives_the_rows_of_every_combination_of_filters(spark, states, sta
 
     place = STATES.index(state) * len(TABLES) + list(TABLES).index(table)
     check(lake, table, read, conditions(table)[place :: len(STATES) * len(TABLES)])
+
+
+@pytest.mark.parametrize(("state", "table"), list(itertools.product(STATES, LARGE)))
+def test_a_filter_on_any_column_gives_the_rows_that_have_its_value(states, duck, state, table):
+    """Also on one without statistics, and on what is NULL."""
+    lake = states[state]
+    version = newest_publication(lake)[f"{table}_version"]
+    delta = lake.open(LARGE[table], version)
+    rows = delta.to_pyarrow_table().to_pylist()
+    scanned = delta.to_pyarrow_dataset()
+    duck.execute(f"ATTACH '{lake.uri(LARGE[table])}' AS scanned (TYPE delta, VERSION {version}, PIN_SNAPSHOT)")
+    with sql.connect(lake) as connection:
+        try:
+            for column in LARGE[table].columns:
+                counts = Counter(row[column] for row in rows)
+                for value in {None, max(counts.keys() - {None}, default=None), *itertools.islice(counts, 3)}:
+                    chosen = pc.field(column).is_null() if value is None else pc.field(column) == pc.scalar(value)
+                    query = f'SELECT count(*) FROM {{}} WHERE "{column}" IS NOT DISTINCT FROM ?'
+                    found = {
+                        "deltalake": scanned.count_rows(filter=chosen),
+                        "the delta extension": duck.execute(query.format("scanned"), [value]).fetchone()[0],
+                        "jobs.sql": connection.execute(query.format(table), [value]).fetchone()[0],
+                    }
+                    assert found == dict.fromkeys(found, counts[value]), (column, value)
+        finally:
+            duck.execute("DETACH scanned")
 
 
 def test_the_states_are_what_they_are_called(states):
