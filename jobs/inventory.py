@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from jobs.awaited import awaited_days
 from jobs.lake import Lake, existing_lake
 from jobs.ledger import FAILED, Ledger, Statement
 from jobs.lock import lock_holder
@@ -47,7 +48,9 @@ def lake_status(root: str) -> dict[str, Any]:
     rows = lake.read(COVERAGE, version=newest["coverage_version"]).to_pylist()
     for platform in sorted({row["platform"] for row in rows}):
         status["platforms"][platform] = _covered(
-            [row for row in rows if row["platform"] == platform], newest["published_at"]
+            [row for row in rows if row["platform"] == platform],
+            newest["published_at"],
+            awaited_days(status["publication"]["report"], platform),
         )
     status["days"] = _days(rows)
     status["quarantine"] = _quarantined(count_rows(lake, newest["quarantine_version"]), statements)
@@ -120,7 +123,7 @@ def _quarantined(counts: list[Count], statements: dict[str, Statement]) -> dict[
     }
 
 
-def _covered(rows: list[dict[str, Any]], published: datetime) -> dict[str, Any]:
+def _covered(rows: list[dict[str, Any]], published: datetime, awaited: set[date]) -> dict[str, Any]:
     """Totals, watermarks and missing days of one platform; a clock in the future moves neither (docs/lake.md)."""
     days = {row["date"] for row in rows if row["views"] and row["date"] <= published.date()}
     return {
@@ -128,17 +131,16 @@ def _covered(rows: list[dict[str, Any]], published: datetime) -> dict[str, Any]:
         "purchases": sum(row["purchases"] for row in rows),
         "first_day": min(days).isoformat() if days else None,
         "last_day": max(days).isoformat() if days else None,
-        "missing_days": [day.isoformat() for day in _missing(days)],
+        "missing_days": [day.isoformat() for day in _missing(days, awaited, published)],
         "views_watermark": _watermark([row["last_view"] for row in rows], published),
         "purchases_watermark": _watermark([row["last_purchase"] for row in rows], published),
     }
 
 
-def _missing(days: set[date]) -> list[date]:
-    if not days:
-        return []
-    span = (max(days) - min(days)).days
-    return [day for day in (min(days) + timedelta(days=n) for n in range(span)) if day not in days]
+def _missing(days: set[date], awaited: set[date], published: datetime) -> list[date]:
+    span = (max(days) - min(days)).days if days else 0
+    gaps = {min(days) + timedelta(days=n) for n in range(span)} - days
+    return sorted(gaps | {day for day in awaited if day <= published.date()})
 
 
 def _watermark(times: list[datetime | None], published: datetime) -> str | None:

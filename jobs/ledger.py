@@ -83,8 +83,10 @@ class Ledger:
 
     def is_done(self, file: EventFile) -> bool:
         """Whether a plan may pass the file over."""
-        if file.file_id in self.tried or file.path in self.tried_paths:
-            return True
+        return file.file_id in self.tried or file.path in self.tried_paths or self.is_settled(file)
+
+    def is_settled(self, file: EventFile) -> bool:
+        """Whether nothing has to be read of the file any more: what it holds is in the tables, or belongs in none."""
         found = self.statements.get(file.file_id)
         if found is None or found.state in (PLANNED, FAILED):
             return False

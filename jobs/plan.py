@@ -71,8 +71,15 @@ class Plan:
     batches: list[Batch]
     removed: list[str]
     """Paths of loaded files that are not at the source any more; their rows stay. Members of archives: of those looked into."""
+    waiting: list[EventFile]
+    """Event files that are in no table: those of the batches, and those that were not asked for or cannot be read."""
     source_is_empty: bool
     """Whether nothing at all stands under the root, not even a file set apart."""
+
+    @property
+    def batch(self) -> Batch:
+        """The first of the batches; an empty one where there is nothing to do."""
+        return self.batches[0] if self.batches else Batch()
 
 
 Checksums = dict[str, str]
@@ -114,7 +121,9 @@ def plan_listing(
     wanted, first.duplicates = set_copies_aside(root, readable, listing, ledger, checksums, watch)
     batches = _cut(wanted, batch_bytes, first)
     first.given_up = source.given_up()
-    return Plan(listing, [batch for batch in batches if not batch.empty], source.removed(), source.is_empty)
+    return Plan(
+        listing, [batch for batch in batches if not batch.empty], source.removed(), source.waiting(), source.is_empty
+    )
 
 
 def _has_to_be_opened(root: str, file: EventFile, selection: Selection) -> bool:

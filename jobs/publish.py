@@ -63,7 +63,13 @@ def next_number(lake: Lake) -> int:
 
 
 def publish(lake: Lake, batch: int, job: str, report: dict[str, Any]) -> int:
-    """Adds the publication of the newest version of every table; its number."""
+    """Adds the publication of the newest version of every table; its number.
+
+    A job that reads no event files leaves the days that wait for some (``awaited`` in the report) as they were.
+    """
+    before = None if "awaited" in report else newest_publication(lake)
+    if before is not None and (awaited := json.loads(before["report"]).get("awaited")):
+        report = {**report, "awaited": awaited}
     row = {
         "publication": batch,
         "published_at": datetime.now(timezone.utc),

@@ -9,12 +9,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Grid
 
+from jobs.awaited import Runs, runs_of_days
 from jobs.contents import Displaced
 from jobs.decoding.records import Account
 from jobs.events import Read
 from jobs.lake import Partition
 from jobs.outcome import Outcome
-from jobs.plan import Batch, Plan
+from jobs.plan import Plan
 from jobs.purchases import Purchases
 from jobs.quality import by_age
 
@@ -33,13 +34,14 @@ class Report(Outcome):
     bytes_on_disk: int = 0
     purchases: dict[str, Any] = field(default_factory=dict)
     partitions: int = 0
+    awaited: Runs = field(default_factory=dict)
+    """Days of which event files are still to be read."""
     ages: dict[str, dict[str, int]] = field(default_factory=dict)
     """Views that arrived, purchases that came to a day and that left it, and partitions that were touched, by age of their day."""
 
     def add_plan(self, plan: Plan, purchases: Purchases) -> None:
         """What the run found to do."""
-        listing, batches = plan.listing, plan.batches
-        batch = batches[0] if batches else Batch()
+        listing, batches, batch = plan.listing, plan.batches, plan.batch
         self.left = len(batches) - 1 if batches else 0
         self.files.update(
             listed=len(listing.files),
@@ -69,13 +71,17 @@ class Report(Outcome):
             )
 
     def add_result(
-        self, batch: Batch, read: Read, displaced: Displaced, purchases: Purchases, touched: set[Partition]
+        self, plan: Plan, read: Read, displaced: Displaced, purchases: Purchases, touched: set[Partition]
     ) -> None:
         """What came of the files."""
+        batch = plan.batch
         failed = [(file.path, result.failure) for file in batch.files if (result := read.files[file.file_id]).failure]
         failed += [(file.path, reason) for file, reason in batch.failed]
         self.files.update(loaded=len(batch.files) + len(batch.failed) - len(failed), failed=len(failed))
         self.files["replaced"] = len(displaced.gone)
+        done = {file.file_id for file in batch.files if read.files[file.file_id].failure is None}
+        done |= {file.file_id for file, _ in batch.duplicates}
+        self.awaited = runs_of_days(file for file in plan.waiting if file.file_id not in done)
         foreign = []
         for file in batch.files:
             if (result := read.files[file.file_id]).failure is None:
@@ -118,6 +124,7 @@ class Report(Outcome):
             "bytes_on_disk": self.bytes_on_disk,
             "purchases": self.purchases,
             "partitions": self.partitions,
+            "awaited": self.awaited,
             "ages": self.ages,
             "stages": self.stages,
             "warnings": self.warnings,

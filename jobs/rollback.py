@@ -17,7 +17,7 @@ from jobs.lake import Lake, existing_lake
 from jobs.ledger import LOADED, newest_statements
 from jobs.maintain.kept import Row, all_publications, files_of
 from jobs.paths import archive_of
-from jobs.publish import publish
+from jobs.publish import newest_runs, publish
 from jobs.schemas import FILES, PUBLISHED, Table
 
 if TYPE_CHECKING:
@@ -68,6 +68,9 @@ def put_back(config: Config, number: int, console: Console) -> str:
             "to": number,
             "restored": restored,
             "files": {"forgotten": len(forgotten)},
+            "awaited": next(run["report"] for run in newest_runs(lake) if run["publication"] == number).get(
+                "awaited", {}
+            ),
             "warnings": [f"publication {number} was put back"],
         }
         publication = publish(lake, change.number, "publish", report)

@@ -98,7 +98,7 @@ class Run:
                     plan = make_plan(
                         self.config, ledger, self.selection, self.checksums, partial(counting, self.stages.console)
                     )
-                batch = plan.batches[0] if plan.batches else Batch()
+                batch = plan.batch
                 planned = [file for file in batch.files if not ledger.has_failed(file)]
                 record(self.lake, [statement(file, change.number, PLANNED) for file in planned], change.number)
                 read = self._read(batch, change.number)
@@ -109,14 +109,14 @@ class Run:
             concluded += conclusions(batch, read, displaced, change.number)
             self.failed |= {row["file_id"]: row["path"] for row in concluded if row["state"] == FAILED}
             if not (purchases.changed or purchases.rejects or any(ledger.is_news(row) for row in concluded)):
-                report.add_result(batch, read, displaced, purchases, set())
+                report.add_result(plan, read, displaced, purchases, set())
                 self._check(report, purchases, set())
                 report.finish(self.stages)
                 return report
             touched = self._write(displaced.gone, read, purchases, change.number)
             recompute(self.spark, self.lake, touched, change.number, self.stages)
             record(self.lake, concluded, change.number)
-            report.add_result(batch, read, displaced, purchases, touched)
+            report.add_result(plan, read, displaced, purchases, touched)
             self._check(report, purchases, touched)
             report.finish(self.stages)
             report.publication = publish(self.lake, change.number, self.job, report.to_json())

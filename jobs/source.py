@@ -16,7 +16,7 @@ class Source:
 
     listing: Listing
     ledger: Ledger
-    _inside: dict[str, dict[str, str]] = field(default_factory=dict)
+    _inside: dict[str, dict[str, EventFile]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._files = {file.path: file for file in self.listing.files}
@@ -25,7 +25,12 @@ class Source:
 
     def looked_into(self, file: EventFile, holds: Iterable[EventFile]) -> None:
         """A listed file holds these: an archive its members, any other file itself."""
-        self._inside[file.path] = {held.path: held.file_id for held in holds}
+        self._inside[file.path] = {held.path: held for held in holds}
+
+    def waiting(self) -> list[EventFile]:
+        """Event files, of archives that were looked into their members, that have to be read, by whichever run."""
+        listed = (held for file in self.listing.files for held in self._inside.get(file.path, {"": file}).values())
+        return [file for file in listed if file.platform and not self.ledger.is_settled(file)]
 
     @property
     def is_empty(self) -> bool:
@@ -63,7 +68,8 @@ class Source:
     def _has_unchanged(self, known: Statement) -> bool:
         top = archive_of(known.path)
         if top in self._inside:
-            return self._inside[top].get(known.path) == known.file_id
+            held = self._inside[top].get(known.path)
+            return held is not None and held.file_id == known.file_id
         if top in self._files and known.path == top:
             return self._files[top].file_id == known.file_id
         return self._has(known)

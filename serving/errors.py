@@ -190,7 +190,7 @@ class MissingDays(ServiceError):
         )
         nearest = f" The longest part without a missing day is {longest[0]} to {longest[1]}." if longest else ""
         super().__init__(
-            f"{count} day{'s' if count > 1 else ''} of the range (UTC) without any view: {names}.{nearest} "
+            f"{count} day{'s' if count > 1 else ''} of the range (UTC) of which views are missing: {names}.{nearest} "
             "Without strict the rest is answered."
         )
         self.headers = {"X-Data-Version": str(version)}

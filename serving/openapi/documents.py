@@ -136,7 +136,8 @@ _CTR_PARAMETERS = [
     _parameter(
         "strict",
         "`true` refuses a range that touches a missing day of a platform asked for (409, which lists them): a day "
-        "between the first and the last of the platform that has no view. Later days are provisional, not missing.",
+        "before the first of the platform, one between the first and the last that has no view, and one of which event files "
+        "are still to be loaded. Later days are provisional, not missing.",
         {"type": "boolean", "default": False},
     ),
     _parameter(

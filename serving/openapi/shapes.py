@@ -50,8 +50,8 @@ class CtrDetailRow(CtrRow):
     purchases: int = Field(ge=0, description="order items with the product; quantity is not multiplied")
     bucketEnd: LocalTime = Field(description="end of the bucket, not part of it; never after `endTimestamp`")  # noqa: N815
     status: Literal["final", "provisional", "partial"] = Field(
-        description="`partial`: the range ends inside the bucket, or a day in it has no views at all. `provisional`: "
-        "the bucket ends after the older watermark of the platform, so more may come. Else `final`."
+        description="`partial`: the range ends inside the bucket, or views of a day in it are missing (see `strict`). "
+        "`provisional`: the bucket ends after the older watermark of the platform, so more may come. Else `final`."
     )
 
 
@@ -101,7 +101,7 @@ class FaultShape(_Shape):
 
 
 class MissingDaysShape(_Shape):
-    """The days of a range on which a platform has no view."""
+    """The days of a range of which a platform's views are missing."""
 
     platform: Platform
     days: list[date]
@@ -152,7 +152,9 @@ class PlatformStatus(_Shape):
     firstDay: date | None = Field(description="first day with views, UTC")  # noqa: N815
     lastDay: date | None = Field(description="last day with views, UTC")  # noqa: N815
     days: int = Field(ge=0, description="days with views")
-    missingDays: list[date] = Field(description="days between the first and the last that have no view")  # noqa: N815
+    missingDays: list[date] = Field(  # noqa: N815
+        description="days between the first and the last that have no view, and days of which event files are still to be loaded"
+    )
 
 
 class Run(_Shape):

@@ -164,16 +164,18 @@ def _status(buckets: Buckets, snapshot: Snapshot, values: dict[str, Any]) -> str
 def _missing(facts: PlatformFacts, buckets: Buckets) -> list[tuple[int, int]]:
     """The missing days of a platform that the range touches, as runs of seconds ``[from, to)``."""
     runs: list[tuple[int, int]] = []
-    for day in facts.missing_days:
+    for day in facts.missing(_day(buckets.start), _day(buckets.end - 1)):
         first = _second(day)
         last = first + 86_400
-        if last <= buckets.start or first >= buckets.end:
-            continue
         if runs and runs[-1][1] == first:
             runs[-1] = (runs[-1][0], last)
         else:
             runs.append((first, last))
     return runs
+
+
+def _day(second: int) -> date:
+    return _EPOCH.date() + second // 86_400 * DAY
 
 
 def _second(day: date) -> int:

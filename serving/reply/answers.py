@@ -229,7 +229,7 @@ def _refuse_missing(request: CtrRequest, snapshot: Snapshot) -> None:
     """
     first, last = (datetime.fromtimestamp(second, timezone.utc) for second in (request.start, request.end - 1))
     missing = {
-        platform: [day for day in facts.missing_days if first.date() <= day <= last.date()]
+        platform: facts.missing(first.date(), last.date())
         for platform, facts in snapshot.platforms.items()
         if platform in (request.platforms or PLATFORMS)
     }

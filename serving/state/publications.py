@@ -6,9 +6,9 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ class Publication:
     versions: dict[str, int | None] = field(hash=False)
     job: str
     report: dict[str, Any] = field(hash=False)
+    awaited: dict[str, frozenset[date]] = field(default_factory=dict, hash=False)
+    """By platform the days of which event files stood at the source and were in no table when it was published."""
 
     @property
     def identity(self) -> tuple[str, int, datetime]:
@@ -95,18 +97,20 @@ class PublicationLog:
 
 
 def _publication(table_id: str, row: dict[str, Any]) -> Publication:
+    report = _report(row["report"])
     return Publication(
         table_id=table_id,
         number=row["publication"],
         published_at=row["published_at"],
         versions={table: row[f"{table}_version"] for table in TABLES},
         job=row["job"] or "",
-        report=_report(row["report"]),
+        report=report,
+        awaited=_awaited(report),
     )
 
 
 def _report(text: str | None) -> dict[str, Any]:
-    """The report as an object. It decides nothing, so one that is not an object is logged and left out."""
+    """The report as an object. One that is not an object is logged and left out: answers do not depend on it."""
     try:
         report = json.loads(text or "{}")
     except ValueError:
@@ -115,6 +119,21 @@ def _report(text: str | None) -> dict[str, Any]:
         return report
     logger.warning("a publication has a report that is not a JSON object: %.80r", text)
     return {}
+
+
+def _awaited(report: dict[str, Any]) -> dict[str, frozenset[date]]:
+    """The days that the report names as runs, first and last; where it does not, as in those of before, none."""
+    try:
+        return {platform: frozenset(_days(ends)) for platform, ends in report.get("awaited", {}).items()}
+    except (AttributeError, TypeError, ValueError):
+        logger.warning("a publication has a report whose awaited days cannot be read: %.80r", report.get("awaited"))
+        return {}
+
+
+def _days(runs: Iterable[tuple[str, str]]) -> Iterator[date]:
+    for ends in runs:
+        first, last = map(date.fromisoformat, ends)
+        yield from (first + timedelta(days=step) for step in range((last - first).days + 1))
 
 
 def runs(publications: list[Publication], count: int = 10) -> Iterator[dict[str, Any]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from functools import cached_property
 from itertools import pairwise
+from types import MappingProxyType
 
 from serving.contract import PLATFORMS
 from serving.replica.segments import Segment
@@ -40,6 +41,16 @@ class PlatformFacts:
     last_day: date | None = None
     days: int = 0
     missing_days: tuple[date, ...] = ()
+    """Those between the first and the last without a view, and those of which event files are still to be loaded; in order."""
+
+    def missing(self, first: date, last: date) -> list[date]:
+        """The days from ``first`` to ``last``, both included, of which views are missing; in order.
+
+        Nothing is known of a day before the first one: a history may be loaded newest day first.
+        """
+        early = (self.first_day - first).days if self.first_day is not None else 0
+        before = [first + step * DAY for step in range(min(early, (last - first).days + 1))]
+        return sorted({*before, *(day for day in self.missing_days if first <= day <= last)})
 
     @property
     def watermark(self) -> datetime | None:
@@ -87,8 +98,10 @@ class Snapshot:
         return min(known) if known and len(known) == len(marks) else None
 
 
-def platform_facts(rows: Iterable[CoverageRow], published_at: datetime) -> dict[str, PlatformFacts]:
-    """The facts of each platform that has a row in ``coverage``.
+def platform_facts(
+    rows: Iterable[CoverageRow], published_at: datetime, awaited: Mapping[str, frozenset[date]] = MappingProxyType({})
+) -> dict[str, PlatformFacts]:
+    """The facts of each platform that has a row in ``coverage``; ``awaited`` are days of which files are still to be loaded.
 
     Times after the publication are left out: one device whose clock stands in 2040 must not move a watermark.
     """
@@ -96,13 +109,13 @@ def platform_facts(rows: Iterable[CoverageRow], published_at: datetime) -> dict[
     for row in rows:
         by_platform.setdefault(row.platform, []).append(row)
     return {
-        platform: _facts(platform, by_platform[platform], published_at)
+        platform: _facts(platform, by_platform[platform], published_at, awaited.get(platform, frozenset()))
         for platform in PLATFORMS
         if platform in by_platform
     }
 
 
-def _facts(platform: str, rows: list[CoverageRow], published_at: datetime) -> PlatformFacts:
+def _facts(platform: str, rows: list[CoverageRow], published_at: datetime, awaited: frozenset[date]) -> PlatformFacts:
     days = sorted({row.date for row in rows if row.views and row.date <= published_at.date()})
     return PlatformFacts(
         platform=platform,
@@ -111,7 +124,7 @@ def _facts(platform: str, rows: list[CoverageRow], published_at: datetime) -> Pl
         first_day=days[0] if days else None,
         last_day=days[-1] if days else None,
         days=len(days),
-        missing_days=tuple(_gaps(days)),
+        missing_days=tuple(sorted({*_gaps(days), *(day for day in awaited if day <= published_at.date())})),
     )
 
 

@@ -308,7 +308,7 @@ class Store:
                 rows = [CoverageRow(*row) for row in cursor.execute(query.sql, query.values).fetchall()]
         except duckdb.Error as error:
             raise PublicationError(f"Publication {publication.number}: coverage cannot be read.") from error
-        facts = platform_facts(rows, publication.published_at)
+        facts = platform_facts(rows, publication.published_at, publication.awaited)
         return Snapshot(publication, tables, facts, *self._segments(publication, tables), sizes_of(tables))
 
     def _tables(self, publication: Publication, known: Mapping[str, TableFiles] | None = None) -> dict[str, TableFiles]:

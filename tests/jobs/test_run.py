@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import random
 import re
@@ -19,6 +20,7 @@ import pytest
 from py4j.protocol import Py4JError
 from rich.console import Console
 
+from jobs import rollback
 from jobs.audit import audit
 from jobs.audit.cells import Period
 from jobs.config import Config
@@ -30,7 +32,7 @@ from jobs.ledger import REPLACED, Ledger
 from jobs.maintain import maintain
 from jobs.plan import Selection
 from jobs.progress import Stages
-from jobs.publish import newest_publication
+from jobs.publish import newest_publication, publish
 from jobs.run import Run
 from jobs.schemas import COVERAGE, CTR_DAY, CTR_MINUTE, PUBLICATIONS, QUARANTINE, VIEWS
 from tests.jobs.lakes import turns_while_one_waits
@@ -374,6 +376,30 @@ def test_a_share_of_quarantine_above_the_limit_publishes_and_exits_3(world):
     [report] = world.run(quarantine_limit=0.4)
     assert (report.publication, report.exit_code) == (1, 3)
     assert any("quarantine_limit" in warning for warning in report.warnings)
+
+
+def test_a_publication_says_of_which_days_files_are_still_to_be_read(world):
+    def awaited():
+        return json.loads(newest_publication(world.lake)["report"])["awaited"]
+
+    for day in ("2016-02-01", "2016-02-02", "2016-02-04", "2016-02-05"):
+        world.put(f"iOS/{day}/a", lines(message(event(time=NOON), message_id=day)))
+    world.put("Android/2016-02-04.gz", gzip.compress(lines(message()))[:-9])
+    world.put("windows/2016-02-03", lines(message()))
+    world.run("backfill", Selection(first=date(2016, 2, 5)))
+    assert awaited() == {
+        "Android": [["2016-02-04", "2016-02-04"]],
+        "iOS": [["2016-02-01", "2016-02-02"], ["2016-02-04", "2016-02-04"]],
+    }
+    status = lake_status(world.lake.root)["platforms"]["iOS"]
+    assert status["missing_days"] == ["2016-02-01", "2016-02-02", "2016-02-04"]
+    maintain(world.config(), Stages(world.console))
+    publish(world.lake, 2, "replay", {})
+    assert len(awaited()["iOS"]) == 2
+    world.run()
+    assert awaited() == {"Android": [["2016-02-04", "2016-02-04"]]}
+    rollback.put_back(world.config(), 1, world.console)
+    assert len(awaited()["iOS"]) == 2
 
 
 def test_a_backfill_publishes_each_batch_newest_first_and_goes_on_where_it_ended(world):

@@ -68,14 +68,15 @@ def views_once(views: Iterable[dict[str, Any]]) -> list[tuple[datetime, str, str
     return list(first.values())
 
 
-def missing_days(views: Sequence[dict[str, Any]], published_at: datetime) -> dict[str, list[date]]:
-    """The days of each platform without a view, between its first and its last day (not after the publication)."""
+def missing_days(
+    views: Sequence[dict[str, Any]], published_at: datetime, start: datetime, end: datetime
+) -> dict[str, list[date]]:
+    """The days of a range without a view up to the last day of each platform that has some (not after the publication)."""
+    days = [start.date() + timedelta(days=step) for step in range((end - start).days + 2)]
     missing = {}
     for platform in ALL_PLATFORMS:
         seen = {row["date"] for row in views if row["platform"] == platform and row["date"] <= published_at.date()}
-        span = (max(seen) - min(seen)).days if seen else 0
-        every = [min(seen) + timedelta(days=step) for step in range(span)] if seen else []
-        missing[platform] = [day for day in every if day not in seen]
+        missing[platform] = [day for day in days if seen and day < max(seen) and day not in seen]
     return missing
 
 
@@ -88,7 +89,7 @@ def refused_days(
 ) -> dict[str, list[str]]:
     """The missing days for which a strict request is refused, by platform; empty where it is answered."""
     found = {}
-    for platform, days in missing_days(views, published_at).items():
+    for platform, days in missing_days(views, published_at, start, end).items():
         hit = [str(day) for day in days if _midnight(day) < end and start < _midnight(day + timedelta(days=1))]
         if hit and platform in (platforms or ALL_PLATFORMS):
             found[platform] = hit
@@ -155,7 +156,7 @@ def answer(
     def local(time: datetime) -> str:
         return time.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S")
 
-    missing = missing_days(views, published_at) if detail else {}
+    missing = missing_days(views, published_at, start, end) if detail else {}
     marks = {name: watermark(views, purchases, published_at, name) for name in ALL_PLATFORMS if detail}
 
     def status(begins: datetime, ends: datetime, platform: str) -> str:

@@ -52,7 +52,6 @@ def test_a_strict_request_with_missing_days_is_409_and_lists_them(client):
         {"platform": "Android"},
         {"endTimestamp": "2016-01-03 00:00:00"},
         {"startTimestamp": "2016-01-07 00:00:00", "endTimestamp": "2016-02-01 00:00:00"},
-        {"startTimestamp": "2015-01-01 00:00:00", "endTimestamp": "2016-01-02 00:00:00"},
         {
             "startTimestamp": "2016-01-04 22:00:00",
             "endTimestamp": "2016-01-05 21:00:00",
@@ -65,6 +64,42 @@ def test_a_strict_request_without_missing_days_is_answered_as_any_other(client, 
     strict = client.get("/v1/ctr", params={**wanted, "strict": "true"})
     assert strict.status_code == 200
     assert strict.text == client.get("/v1/ctr", params=wanted).text
+
+
+def test_days_before_the_first_are_missing(client):
+    params = {**WEEK, "startTimestamp": "2015-12-30 12:00:00", "endTimestamp": "2016-01-02 00:00:00"}
+    days = ["2015-12-30", "2015-12-31"]
+    assert client.get("/v1/ctr", params={**params, "strict": "true"}).json()["missingDays"] == [
+        {"platform": "Android", "days": days},
+        {"platform": "iOS", "days": days},
+    ]
+    rows = client.get("/v1/ctr", params={**params, "detail": "true", "fill": "zero", "platform": "iOS"}).json()
+    assert [row["status"] for row in rows] == ["partial", "partial", "partial"]
+    later = client.get("/v1/ctr", params={**params, "startTimestamp": "2016-01-01 00:00:00", "strict": "true"})
+    assert later.status_code == 200
+
+
+def test_days_of_which_files_are_still_to_be_loaded_are_missing_though_they_have_views(lake, serve):
+    days = range(1, 6)
+    views = [view(f"2016-01-{day:02} 10:00:00", platform=name) for day in days for name in ("iOS", "Android")]
+    bought = [purchase("2016-01-05 12:00:00", platform=name) for name in ("iOS", "Android")]
+    awaited = {"iOS": [["2015-11-02", "2016-01-02"], ["2016-01-04", "2016-01-04"]]}
+    lake.publish(views, bought, report={"awaited": awaited})
+    lake.publish(views, bought, report={"awaited": {"Android": "no list of runs"}})
+    client = serve(lake)
+    params = {**WEEK, "endTimestamp": "2016-01-05 00:00:00", "platform": "iOS"}
+
+    def answer(number: int, **more: str):
+        return client.get("/v1/ctr", params={**params, **more, "asOf": str(number)})
+
+    assert [row["status"] for row in answer(1, detail="true").json()] == ["partial", "partial", "final", "partial"]
+    assert [row["status"] for row in answer(2, detail="true").json()] == ["final"] * 4
+    assert answer(1, strict="true").json()["missingDays"] == [
+        {"platform": "iOS", "days": ["2016-01-01", "2016-01-02", "2016-01-04"]}
+    ]
+    assert answer(1, strict="true", platform="Android").status_code == 200
+    assert answer(2, strict="true").status_code == 200
+    assert client.get("/v1/status").json()["platforms"][1]["missingDays"] == []
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def test_a_bucket_is_provisional_when_it_ends_after_the_older_watermark_of_its_p
     )
     assert statuses(open_store(lake)) == {
         ("2016-01-01", "iOS"): "final",
-        ("2016-01-01", "Android"): "provisional",
+        ("2016-01-01", "Android"): "partial",
         ("2016-01-02", "iOS"): "provisional",
         ("2016-01-02", "Android"): "provisional",
         ("2016-01-03", "iOS"): "provisional",
