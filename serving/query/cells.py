@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -42,9 +43,7 @@ def _one_of(column: str, numbers: Iterable[int]) -> str:
 
 
 def cells_of_piece(piece: Piece, number: int, request: CtrRequest, snapshot: Snapshot, values: dict[str, Any]) -> str:
-    """The counts of one piece: second, platform, product, views, purchases."""
-    if piece.segment is not None:
-        return _segment_cells(piece.segment, f"piece{number}", piece, request, values)
+    """The counts of one piece that is read from Delta: second, platform, product, views, purchases."""
     where = _Where(f"piece{number}", piece, request, values)
     if piece.rollup is not None:
         return (
@@ -61,17 +60,45 @@ def cells_of_piece(piece: Piece, number: int, request: CtrRequest, snapshot: Sna
     """
 
 
-def _segment_cells(segment: str, prefix: str, piece: Piece, request: CtrRequest, values: dict[str, Any]) -> str:
-    """The counts of one piece from a segment of the replica, which has numbers for products and platforms."""
-    named = f" AND named.name IN ({bind('product', request.products, values)})" if request.products else ""
-    return (
-        f"SELECT second, {platform_name('platform')} AS platform, named.name AS product, views, purchases "
-        f"FROM {checked(segment)}.cell AS cell JOIN {checked(segment)}.product AS named ON named.id = cell.product "
-        f"WHERE {cell_conditions(prefix, piece, request, values)}{named}"
+@dataclass(frozen=True)
+class NumberedCells:
+    """The SQL of the counts of all pieces that are read from segments, which have numbers for products and platforms.
+
+    A product has the same number in every segment (``segments.product_id``), so names are joined once, however many segments a
+    request reads: a join for each of a year of days took gigabytes.
+    """
+
+    cells: str
+    """``second``, ``number`` (of the platform), ``id`` (of the product), ``views``, ``purchases``."""
+    products: str
+    """``id``, ``name``; it fails where two products have one number."""
+
+
+def numbered_cells(
+    pieces: Sequence[Piece], request: CtrRequest, snapshot: Snapshot, values: dict[str, Any]
+) -> NumberedCells | None:
+    """The counts of the pieces that are read from segments; ``None`` where there are none."""
+    cells = [
+        f"SELECT second, platform AS number, cell.product AS id, views, purchases FROM {checked(piece.segment)}.cell AS cell "
+        f"WHERE {_cell_conditions(f'piece{number}', piece, request, values)}"
+        for number, piece in enumerate(pieces)
+        if piece.segment is not None
+    ]
+    if not cells:
+        return None
+    named = f"WHERE name IN ({bind('product', request.products, values)}) " if request.products else ""
+    # The segments of days have every product: few segments, of which the others need not be read for names.
+    days = [segment.name for segment in snapshot.days] if snapshot.knows_products else None
+    sources = days or [piece.segment for piece in pieces if piece.segment is not None]
+    products = " UNION ".join(f"SELECT id, name FROM {checked(segment)}.product" for segment in sources)
+    return NumberedCells(
+        " UNION ALL ".join(cells),
+        f"SELECT id, name FROM ({products}) {named}"
+        "QUALIFY CASE WHEN count(*) OVER (PARTITION BY id) > 1 THEN error('two products have one number') ELSE true END",
     )
 
 
-def cell_conditions(prefix: str, piece: Piece, request: CtrRequest, values: dict[str, Any]) -> str:
+def _cell_conditions(prefix: str, piece: Piece, request: CtrRequest, values: dict[str, Any]) -> str:
     """Which cells of a segment a piece is about, by numbers alone, which is what lets DuckDB pass over the others."""
     values.update({f"{prefix}_from": piece.start, f"{prefix}_to": piece.end})
     conditions = [f"second >= ${prefix}_from AND second < ${prefix}_to"]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby, pairwise
 from typing import Any
 
 from serving.contract import PLATFORMS
-from serving.query.cells import cell_conditions, cells_of_piece, platform_name
+from serving.query.cells import NumberedCells, cells_of_piece, numbered_cells, platform_name
 from serving.query.columns import Clock, Column, columns, csv_text, json_text, typed
 from serving.query.plan import Buckets, Plan
-from serving.query.statements import Query, bind, checked, literal
+from serving.query.statements import Query, literal
 from serving.request.formats import FORMATS
 from serving.request.parameters import CtrRequest
 from serving.state.snapshot import Snapshot
@@ -69,53 +71,50 @@ class _Counted:
 
 
 def _counted(request: CtrRequest, plan: Plan, snapshot: Snapshot, values: dict[str, Any]) -> _Counted:
-    segments = [piece.segment for piece in plan.pieces if piece.segment is not None]
-    if len(segments) == len(plan.pieces) and not request.fill:
-        return _counted_by_place(request, plan, segments, values)
-    cells = " UNION ALL ".join(
-        cells_of_piece(piece, number, request, snapshot, values) for number, piece in enumerate(plan.pieces)
-    )
-    bucket, bucket_end, source = _bucketed(plan.buckets, request.detail, values)
+    numbered = numbered_cells(plan.pieces, request, snapshot, values)
+    if numbered is not None and not request.fill and all(piece.segment is not None for piece in plan.pieces):
+        return _counted_by_place(request, plan, numbered, values)
+    cells = [
+        cells_of_piece(piece, number, request, snapshot, values)
+        for number, piece in enumerate(plan.pieces)
+        if piece.segment is None
+    ]
+    if numbered is not None:
+        cells.append(
+            f"SELECT second, {platform_name('number')} AS platform, name AS product, views, purchases "
+            f"FROM ({numbered.cells}) JOIN ({numbered.products}) USING (id)"
+        )
+    bucket, bucket_end = _bucketed(plan.buckets, values)
     name, filled = ("found", _filled(request, plan.buckets, values)) if request.fill else ("counted", "")
     return _Counted(f"""
-        WITH cell AS ({cells}),
+        WITH cell AS ({" UNION ALL ".join(cells)}),
         {name} AS (
-            SELECT {bucket} AS bucket, {bucket_end} AS bucket_end, platform, product,
-                   sum(views)::BIGINT AS views, sum(purchases)::BIGINT AS purchases
-            FROM {source} GROUP BY ALL
+            SELECT *, {bucket_end} AS bucket_end FROM (
+                SELECT {bucket} AS bucket, platform, product,
+                       sum(views)::BIGINT AS views, sum(purchases)::BIGINT AS purchases
+                FROM cell GROUP BY ALL
+            )
         ){filled}
     """)
 
 
-def _counted_by_place(request: CtrRequest, plan: Plan, segments: list[str], values: dict[str, Any]) -> _Counted:
-    """The same where segments of the replica have everything: products and platforms stay numbers until all is in order.
+def _counted_by_place(request: CtrRequest, plan: Plan, numbered: NumberedCells, values: dict[str, Any]) -> _Counted:
+    """The same where segments of the replica have everything: products and platforms stay numbers until all is counted.
 
-    A product's number is its place in the order of names; names, not the segments' numbers, tell products apart.
+    A product's place is that in the order of names.
     """
-    named = f" WHERE name IN ({bind('product', request.products, values)})" if request.products else ""
-    names = " UNION ".join(f"SELECT name FROM {checked(segment)}.product" for segment in segments)
-    places = "".join(
-        f"place{number} AS (SELECT id, place FROM {checked(segment)}.product JOIN ranked USING (name)), "
-        for number, segment in enumerate(segments)
-    )
-    cells = " UNION ALL ".join(
-        f"SELECT second, platform AS number, place, views, purchases FROM {checked(segment)}.cell AS cell "
-        f"JOIN place{number} ON id = cell.product WHERE {cell_conditions(f'piece{number}', piece, request, values)}"
-        for number, (piece, segment) in enumerate(zip(plan.pieces, segments, strict=True))
-    )
-    bucket, bucket_end, source = _bucketed(plan.buckets, request.detail, values)
+    bucket, bucket_end = _bucketed(plan.buckets, values)
     sql = f"""
-        WITH ranked AS MATERIALIZED (
-            SELECT name, row_number() OVER (ORDER BY name)::INTEGER AS place FROM ({names}){named}
-        ),
-        {places}cell AS ({cells}),
+        WITH cell AS ({numbered.cells}),
         summed AS (
-            SELECT {bucket} AS bucket, {bucket_end} AS bucket_end, number, place,
+            SELECT {bucket} AS bucket, number, id,
                    sum(views)::BIGINT AS views, sum(purchases)::BIGINT AS purchases
-            FROM {source} GROUP BY ALL
+            FROM cell GROUP BY ALL
         ),
+        ranked AS (SELECT id, name, row_number() OVER (ORDER BY name)::INTEGER AS place FROM ({numbered.products})),
         counted AS (
-            SELECT bucket, bucket_end, number, place, name AS product, views, purchases FROM summed JOIN ranked USING (place)
+            SELECT bucket, {bucket_end} AS bucket_end, number, place, name AS product, views, purchases
+            FROM summed JOIN ranked USING (id)
         )
     """
     return _Counted(sql, "bucket, number, place", f", {platform_name('number')} AS platform")
@@ -134,12 +133,11 @@ def _filled(request: CtrRequest, buckets: Buckets, values: dict[str, Any]) -> st
                 UNION SELECT platform, product FROM (VALUES {platforms}) AS named (platform)
                 CROSS JOIN (SELECT unnest($named::VARCHAR[]) AS product)"""
     if buckets.step is None:
-        ends = "unnest($edge_ends::BIGINT[])" if request.detail else "NULL"
-        every = f"SELECT unnest($edges::BIGINT[]) AS bucket, {ends} AS bucket_end"
+        values.update(edges=list(buckets.edges[:-1]), edge_ends=list(buckets.edges[1:]))
+        every = "SELECT unnest($edges::BIGINT[]) AS bucket, unnest($edge_ends::BIGINT[]) AS bucket_end"
     else:
         values["end"] = buckets.end
-        end = "bucket + $step" if request.detail else "NULL"
-        every = f"SELECT bucket, {end} AS bucket_end FROM (SELECT unnest(range($start, $end, $step)) AS bucket)"
+        every = "SELECT bucket, bucket + $step AS bucket_end FROM (SELECT unnest(range($start, $end, $step)) AS bucket)"
     return f""",
         counted AS (
             SELECT every_bucket.bucket, every_bucket.bucket_end, pair.platform, pair.product,
@@ -151,19 +149,29 @@ def _filled(request: CtrRequest, buckets: Buckets, values: dict[str, Any]) -> st
         )"""
 
 
-def _bucketed(buckets: Buckets, with_end: bool, values: dict[str, Any]) -> tuple[str, str, str]:
-    """Expressions of a cell's bucket and of the end that the bucket has uncut, and what to select them from."""
+def _bucketed(buckets: Buckets, values: dict[str, Any]) -> tuple[str, str]:
+    """The bucket of a cell by its ``second``, and the end that a bucket has uncut by ``bucket``.
+
+    Calendar days have 24 hours but for those on which clocks change: few runs of equal ones make them all, and which one holds a
+    cell takes no memory to find, where looking its day up among all days (``ASOF JOIN``) sorts the cells.
+    """
     if buckets.step is not None:
         values.update(start=buckets.start, step=buckets.step)
-        bucket = "$start + (second - $start) // $step * $step"
-        return bucket, f"{bucket} + $step" if with_end else "NULL", "cell"
-    values.update(edges=list(buckets.edges[:-1]))
-    columns = "unnest($edges::BIGINT[]) AS edge"
-    if with_end:
-        values.update(edge_ends=list(buckets.edges[1:]))
-        columns += ", unnest($edge_ends::BIGINT[]) AS edge_end"
-    source = f"cell ASOF JOIN (SELECT {columns}) AS edges ON cell.second >= edges.edge"
-    return "edge", "edge_end" if with_end else "NULL", source
+        return "$start + (second - $start) // $step * $step", "bucket + $step"
+    starts, ends = [], []
+    for number, (start, end, step) in enumerate(_runs(buckets.edges)):
+        run = f"$run{number}"
+        values.update({f"run{number}_from": start, f"run{number}_to": end, f"run{number}_step": step})
+        starts.append(f"WHEN second < {run}_to THEN {run}_from + (second - {run}_from) // {run}_step * {run}_step")
+        ends.append(f"WHEN bucket < {run}_to THEN bucket + {run}_step")
+    return f"CASE {' '.join(starts)} END", f"CASE {' '.join(ends)} END"
+
+
+def _runs(edges: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Buckets of one length that follow each other: where the first begins, where the last ends, and their length."""
+    for step, found in groupby(pairwise(edges), lambda ends: ends[1] - ends[0]):
+        ends = list(found)
+        yield ends[0][0], ends[-1][1], step
 
 
 def _output(request: CtrRequest, buckets: Buckets, found: list[Column], values: dict[str, Any]) -> str:

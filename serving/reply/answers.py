@@ -162,7 +162,11 @@ class _Reading:
     def suspect(self, plan: Plan, error: BaseException) -> bool:
         """Put the segments of a plan in doubt if the error may be theirs. False: the plan reads none, it must be Delta."""
         names = {piece.segment for piece in plan.pieces if piece.segment is not None}
-        self.store.suspect([one for one in self.lease.snapshot.held if one.name in names], error)
+        snapshot = self.lease.snapshot
+        read = [
+            one for one in snapshot.held if one.name in names or (names and one in snapshot.days)
+        ]  # these have the names
+        self.store.suspect(read, error)
         return bool(names)
 
 

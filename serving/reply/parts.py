@@ -102,7 +102,8 @@ class Rows:
         else:
             begins = begins_of_parts(self._lease, request, plan, self._budget) or [plan.buckets.start]
         edges = [plan.buckets.start, *begins[1:], plan.buckets.end]
-        return [cut(plan, start, end) for start, end in pairwise(edges)]
+        # A part in which no segment has data has no piece: its buckets lie after the last day, or in days that are missing.
+        return [part for start, end in pairwise(edges) if (part := cut(plan, start, end)).pieces]
 
     def _read(self, part: Plan) -> pa.RecordBatchReader:
         query = ctr(self._request, part, self._lease.snapshot, self._budget.rows)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from itertools import pairwise
 
 import duckdb
 import pytest
@@ -13,9 +14,13 @@ from serving.query.queries import ctr
 from serving.query.small import CELLS_AT_ONCE, MOST_CELLS, PLACES_AT_ONCE, at_once, ctr_text, fits, quoted, rows
 from serving.replica.segments import product_id
 from serving.request.parameters import CtrRequest
+from serving.state.publications import Publication
+from serving.state.snapshot import Snapshot
 from tests.serving.conftest import patient
+from tests.serving.lake import at
 from tests.serving.oracle import ctr_text as plain_ctr_text
 
+PUBLICATION = Publication("", 1, at("2016-01-01 00:00:00"), {}, "daily", {})
 REQUEST = CtrRequest(0, 86_400, 60, products=("a",), platforms=("iOS",))
 
 
@@ -96,10 +101,26 @@ def test_both_ways_to_an_answer_give_the_same_bytes_whatever_the_ids_are(databas
     database.execute("DELETE FROM s.product; DELETE FROM s.cell")
     database.executemany("INSERT INTO s.product VALUES (?, ?)", [[number, name] for number, name in numbers.items()])
     database.executemany("INSERT INTO s.cell VALUES (?, 2, 3600, 3, 1)", [[number] for number in numbers])
-    query = ctr(request, plan, None)
+    query = ctr(request, plan, Snapshot(PUBLICATION, {}, {}))
     large = "".join(text for (text,) in database.execute(query.sql, query.values).fetchall())
     assert f",{','.join(rows(database, request, plan, numbers))}" == large
     assert [row["product"] for row in json.loads(f"[{large[1:]}]")] == sorted(ids, key=str.encode)
+
+
+@pytest.mark.parametrize("timezone", ["UTC", "Asia/Kolkata"])
+@pytest.mark.parametrize("fill", [False, True])
+def test_the_large_statement_has_no_join_more_for_a_segment_more(timezone, fill):
+    """A join for each of a year of days took gigabytes, and so did looking up each cell's day among the days of a zone."""
+
+    def joins(count: int) -> int:
+        request = dataclasses.replace(REQUEST, end=86_400 * count, aggregation=1440, timezone=timezone, fill=fill)
+        edges = range(0, request.end + 1, 86_400)
+        pieces = [Piece("ctr_minute", start, end, f"s{start}") for start, end in pairwise(edges)]
+        query = ctr(request, Plan(make_buckets(request), tuple(pieces)), Snapshot(PUBLICATION, {}, {}))
+        assert "ASOF" not in query.sql
+        return query.sql.count("JOIN")
+
+    assert joins(300) == joins(1)
 
 
 @pytest.mark.parametrize(

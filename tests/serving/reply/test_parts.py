@@ -81,6 +81,15 @@ def test_parts_give_the_bytes_that_one_statement_gives(store, read, monkeypatch,
     assert found == in_one(store, request, monkeypatch)
 
 
+def test_no_part_is_made_of_what_lies_after_the_last_day(store, read, monkeypatch):
+    monkeypatch.setattr(parts, "PART_ROWS", 10)
+    request = CtrRequest(
+        **{**vars(WEEK), "start": WEEK.end - 86_400, "end": WEEK.end + 5 * 86_400, "aggregation": 1440}
+    )
+    assert body(store, request) == in_one(store, request, monkeypatch)
+    assert body(store, CtrRequest(**{**vars(request), "aggregation": 60})).count(b"2016-02-03")
+
+
 def test_typed_rows_are_the_same_in_parts(store, read, monkeypatch):
     for format, table_of in (("parquet", pq.read_table), ("arrow", lambda file: pa.ipc.open_stream(file).read_all())):
         request = CtrRequest(**{**vars(WEEK), "format": format, "detail": True})
