@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from jobs.lake import Lake
+from jobs.sql import connect
 from tests.conftest import ROOT
 from tests.test_operations import TEXT, blocks
 
@@ -92,5 +95,34 @@ def test_what_the_document_says_works(sample_lake, tmp_path):
     operator.types(*lines_of("A dead run and its lock")[:-1])  # the last looks for a process, and there is none
     operator.types(*lines_of("Replay: quarantined input after a fix"))
     assert re.search(NONE_DIFFERENT, operator.types(*lines_of("A number that somebody doubts")))
-    operator.types(*lines_of("A number that somebody doubts", 1), *lines_of("Data from the future, and clocks"))
+    operator.types(*lines_of("Where does this number come from?"), *lines_of("Data from the future, and clocks"))
     assert operator.counts() == whole
+
+
+def test_a_number_is_followed_to_its_records_and_orders_also_where_a_copy_took_over(sample_lake, tmp_path):
+    operator = Operator(tmp_path, sample_lake)
+    shutil.copytree(sample_lake.lake, operator.lake)
+    loaded = operator.events / "iOS" / "2016-02-01" / "part-0000 (1).json"
+    shutil.copy(loaded.with_name("part-0001.json.gz"), loaded)  # part-0000.json is a copy of what it held
+    operator.types("scripts/nightly.sh daily")
+    views, purchases, rejects, _, record = lines_of("Where does this number come from?")
+    connection = connect(Lake(str(operator.lake)))
+
+    def ask(line: str) -> list[tuple]:
+        return connection.sql(shlex.split(line)[-1].replace("2016-02-02", "2016-02-01")).fetchall()
+
+    found, orders = ask(views), ask(purchases)
+    number = "platform = 'iOS' AND date = '2016-02-01' AND product = '20001829_048'"
+    counted = connection.sql(f"SELECT sum(views), sum(purchases) FROM ctr_day WHERE {number}").fetchall()
+    assert counted == [(sum(view[-1] for view in found), len(orders))]
+    assert connection.sql(f"SELECT count(*) FROM views WHERE {number}").fetchall() == [(len(found),)]
+    assert len(found) > counted[0][0]  # copies of messages are listed, and not counted
+    assert all(order and item for _, order, item, _, _ in orders)
+    taken_over = "iOS/2016-02-01/part-0000.json"
+    for rows in ([view[3:5] for view in found], [reject[2:4] for reject in ask(rejects)]):
+        assert taken_over in {path for path, _ in rows}
+        assert "iOS/2016-02-01/part-0000 (1).json" not in {path for path, _ in rows}
+    for path in (taken_over, "iOS/2016-02-01/part-0001.json.gz"):
+        offset = next(view[4] for view in found if view[3] == path)
+        line = record.replace("path=iOS/2016-02-02/part-0001.json.gz; offset=0;", f"path={path}; offset={offset};")
+        assert operator.types(line).startswith("{")
