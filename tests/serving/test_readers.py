@@ -99,7 +99,7 @@ cat("", paste({TYPES["R"][0]}, nrow(found), sum(!is.na(found$CTR)), sep = "|"), 
 @pytest.fixture
 def address(lake, serve) -> str:
     """The start of an address that lacks the format alone."""
-    views = [view("2016-01-03 14:00:00", name) for name in ("a", "a", "a", "b,", 'q"', "20001829_048", "0012")]
+    views = [view("2016-01-03 14:00:00", name) for name in ("a", "a", "a", "b,", 'q"', "20001829_048", "0012", "NA")]
     lake.publish(views, [purchase("2016-01-03 14:00:00", "a"), purchase("2016-01-03 17:00:00", "z")])
     return str(serve(lake).base_url).rstrip("/") + ADDRESS
 
@@ -119,11 +119,34 @@ def test_one_line_reads_the_answer(address, tmp_path: Path, reader, line):
     assert [text for text in done.stdout.splitlines() if "|" in text] == [
         "2016-01-03 13:55:00|iOS|0012|0.0000",
         "2016-01-03 13:55:00|iOS|20001829_048|0.0000",
+        "2016-01-03 13:55:00|iOS|NA|0.0000",
         "2016-01-03 13:55:00|iOS|a|0.3333",
         "2016-01-03 13:55:00|iOS|b,|0.0000",
         '2016-01-03 13:55:00|iOS|q"|0.0000',
         "2016-01-03 16:55:00|iOS|z|null",
     ], done.stderr
+
+
+def columns_of(reader: str, line: str) -> str:
+    """A script that prints the number of rows and the names of the columns."""
+    if reader == "R":
+        return f"""u <- commandArgs(TRUE)[1]
+found <- {line}
+cat("", paste(c(nrow(found), names(found)), collapse = "|"), sep = "\\n")
+"""
+    return (
+        f"import sys; u = sys.argv[1]\n{BEFORE[reader]}\nfound = {line}\nprint(len(found), *found.columns, sep='|')\n"
+    )
+
+
+@pytest.mark.parametrize(("reader", "line"), LINES)
+def test_one_line_reads_an_empty_answer(address, tmp_path: Path, reader, line):
+    empty = address.replace("aggregation=60", "aggregation=60&product=nobody")
+    done = run(reader, columns_of(reader, line), empty, tmp_path)
+    names = "|timestamp|platform|product|CTR"
+    if reader == "R" and "json" in line:  # which has nobody to name them
+        names = "|rows|dataVersion" if "ndjson" in line else ""
+    assert f"0{names}" in done.stdout.splitlines(), done.stderr
 
 
 @pytest.fixture(params=[0, 1], ids=["none at all", "one in the end"])
