@@ -88,7 +88,7 @@ def asking(config: Config, ask: Callable[[], T]) -> T:
             raise  # not the database: a worker
         raise JobError(
             f"the purchase database {shown(config.purchases_url)} cannot be read: {_reason(error)}; "
-            "check CTR_PURCHASES_URL, the user and password, and that both tables are loaded (python -m jobs.load_csv)"
+            "check CTR_PURCHASES_URL, the user and password, and that both tables are loaded (scripts/python.sh -m jobs.load_csv)"
         ) from None
 
 
@@ -121,7 +121,7 @@ def check_database(config: Config) -> None:
     if not file.is_file():
         raise JobError(
             f"no purchase database at {file}; load the two CSV files first: "
-            f"python -m jobs.load_csv ORDERS.csv ORDER_ITEMS.csv --url {url}"
+            f"scripts/python.sh -m jobs.load_csv ORDERS.csv ORDER_ITEMS.csv --url {url}"
         )
 
 

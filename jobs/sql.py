@@ -1,4 +1,4 @@
-"""``python -m jobs.sql "SELECT ..."``: DuckDB over the tables of a lake, all as one publication names them. Reads only.
+"""``scripts/python.sh -m jobs.sql "SELECT ..."``: DuckDB over the tables of a lake, all as one publication names them. Reads only.
 
 The tables have their own names (docs/lake.md); ``publications`` is read as it is now.
 """
@@ -28,7 +28,7 @@ _WRONG = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogExceptio
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the answer, at most a thousand rows of it; the exit code is as of a job."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.sql", description=__doc__)
+    parser = argparse.ArgumentParser(prog="scripts/python.sh -m jobs.sql", description=__doc__)
     parser.add_argument("query", help="one statement of DuckDB's SQL")
     parser.add_argument(
         "--publication", type=int, metavar="N", help="as publication N names them (default: the newest)"

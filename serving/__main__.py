@@ -1,4 +1,4 @@
-"""``python -m serving``: starts the service at the address of the settings."""
+"""``scripts/python.sh -m serving``: starts the service at the address of the settings."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def listener(config: uvicorn.Config) -> Door:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m serving",
+        prog="scripts/python.sh -m serving",
         description="Answers CTR requests over HTTP from the lake. Ctrl-C ends it.",
         epilog=f"Settings, from conf/ctr.toml or the environment:\n{_settings_table()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,

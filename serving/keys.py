@@ -1,4 +1,4 @@
-"""API keys: ``python -m serving.keys new|list|revoke`` keeps their file, ``KeyFile`` reads it and follows its changes.
+"""API keys: ``scripts/python.sh -m serving.keys new|list|revoke`` keeps their file, ``KeyFile`` reads it and follows its changes.
 
 The file holds of each key an id, which is its beginning, and the SHA-256 of the whole; the key itself is shown once.
 """
@@ -79,7 +79,7 @@ def read_keys(path: Path) -> tuple[Key, ...]:
     except (OSError, ValidationError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"{error.error_count()} faults in its text"
         raise SettingsError(
-            f"cannot read the API keys in {path}: {reason}; make the file with python -m serving.keys new"
+            f"cannot read the API keys in {path}: {reason}; make the file with scripts/python.sh -m serving.keys new"
         ) from None
     for key in keys:
         if not set(key.scopes) <= set(SCOPES) or not set(key.platforms) <= set(PLATFORMS):
@@ -205,7 +205,9 @@ def _revoke(path: Path, options: argparse.Namespace) -> str:
     keys = read_keys(path)
     kept = tuple(key for key in keys if key.id != options.id)
     if len(kept) == len(keys):
-        raise SettingsError(f"there is no key {options.id} in {path}: python -m serving.keys list shows them")
+        raise SettingsError(
+            f"there is no key {options.id} in {path}: scripts/python.sh -m serving.keys list shows them"
+        )
     write_keys(path, kept)
     return f"{options.id} is revoked; a running service follows with its next request"
 
@@ -227,7 +229,9 @@ def _days(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m serving.keys", description="Keeps the API keys of the service.")
+    parser = argparse.ArgumentParser(
+        prog="scripts/python.sh -m serving.keys", description="Keeps the API keys of the service."
+    )
     parser.add_argument("--file", help="the file of keys (default: setting api_keys_file)")
     commands = parser.add_subparsers(dest="command", required=True)
     new = commands.add_parser("new", help="make a key; it is shown once")

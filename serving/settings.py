@@ -84,7 +84,8 @@ class Settings(BaseSettings):
         False, description="true serves an address other than loopback although callers need no key"
     )
     api_keys_file: str | None = Field(
-        None, description="file of API keys (`python -m serving.keys`); with it every request under /v1 wants a key"
+        None,
+        description="file of API keys (`scripts/python.sh -m serving.keys`); with it every request under /v1 wants a key",
     )
     key_requests: int = Field(
         600, ge=1, description="requests of one key, or one subject of JWTs, a minute, in each worker process"

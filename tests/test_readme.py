@@ -58,5 +58,11 @@ def test_the_commands_and_files_that_it_names_exist():
         assert f"  {job} " in usage
 
 
+def test_no_command_that_is_shown_needs_an_active_environment():
+    for file in (ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md"), *ROOT.glob("serving/*.py")):
+        bare = re.findall(r"(?<![\w./])python -m (?:jobs|serving)[.\w]*", file.read_text(encoding="utf-8"))
+        assert not bare, file
+
+
 if __name__ == "__main__":
     print(settings_table(), end="")

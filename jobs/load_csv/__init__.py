@@ -1,7 +1,7 @@
 """Puts the two CSV files into the purchase database: SQLite, PostgreSQL or MySQL, by the same command.
 
-    python -m jobs.load_csv orders.csv order_items.csv
-    python -m jobs.load_csv orders.csv order_items.csv --url 'jdbc:postgresql://localhost:5432/shop?user=me'
+    scripts/python.sh -m jobs.load_csv orders.csv order_items.csv
+    scripts/python.sh -m jobs.load_csv orders.csv order_items.csv --url 'jdbc:postgresql://localhost:5432/shop?user=me'
 
 Both files are checked to the end before the database is touched, and loaded in one transaction. A second load of the
 same files changes nothing; a changed row is updated; rows that are only in the database stay.
@@ -115,7 +115,7 @@ def _progress() -> Progress:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m jobs.load_csv",
+        prog="scripts/python.sh -m jobs.load_csv",
         description="Puts the two CSV files into the purchase database; a second load of the same files changes nothing.",
     )
     parser.add_argument("orders", type=Path, metavar="ORDERS.csv", help="one row for each order")

@@ -1,7 +1,7 @@
 """Sample data: event folders in the structure of the case, the two CSV files, and what is true of them.
 
-    python -m jobs.sample                          # small, data/sample
-    python -m jobs.sample --out big --bytes 10g    # 10 GB of events a day
+    scripts/python.sh -m jobs.sample                          # small, data/sample
+    scripts/python.sh -m jobs.sample --out big --bytes 10g    # 10 GB of events a day
 
 The same parameters give the same bytes, whatever the number of workers. ``jobs/sample/truth.py`` explains ``truth.json``.
 """
@@ -164,7 +164,7 @@ def _parameters(arguments: argparse.Namespace) -> Parameters:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m jobs.sample", description="Makes sample data, equal for equal parameters."
+        prog="scripts/python.sh -m jobs.sample", description="Makes sample data, equal for equal parameters."
     )
     add = parser.add_argument
     add("--out", default="data/sample", help="folder of the sample (default %(default)s)")

@@ -55,7 +55,9 @@ def test_a_lake_of_ones_own_may_have_any_other_database(project):
 
 def test_a_file_that_is_not_there_is_told_with_what_makes_it(project):
     url = f"jdbc:sqlite:{project}/shop.db"
-    text = f"no purchase database at {project}/shop.db; load the two CSV files first: python -m jobs.load_csv"
+    text = (
+        f"no purchase database at {project}/shop.db; load the two CSV files first: scripts/python.sh -m jobs.load_csv"
+    )
     with pytest.raises(JobError, match=re.escape(text)):
         check("/srv/lake", url)
 
