@@ -7,6 +7,7 @@ import re
 from pydantic.fields import FieldInfo
 
 from jobs.config import Config
+from serving import VERSION
 from serving.settings import Settings
 from tests.conftest import ROOT
 
@@ -62,6 +63,11 @@ def test_no_command_that_is_shown_needs_an_active_environment():
     for file in (ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md"), *ROOT.glob("serving/*.py")):
         bare = re.findall(r"(?<![\w./])python -m (?:jobs|serving)[.\w]*", file.read_text(encoding="utf-8"))
         assert not bare, file
+
+
+def test_the_changelog_tells_of_the_version_that_the_service_names():
+    versions = re.findall(r"^## \[([^]]+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
+    assert next(version for version in versions if version != "Unreleased") == VERSION
 
 
 if __name__ == "__main__":
