@@ -2,6 +2,7 @@
 #   docker build -f docker/jobs.Dockerfile -t ctr-jobs .
 #   docker run --rm -v /srv/ctr:/data -e CTR_EVENTS=/data/events -e CTR_LAKE=/data/lake \
 #     -e CTR_PURCHASES_URL=jdbc:sqlite:/data/purchases.db ctr-jobs daily
+# The user of the container, 10001, has to be able to write /srv/ctr/lake (and to read the rest): chown 10001 /srv/ctr/lake
 
 FROM debian:bookworm-slim AS build
 WORKDIR /app
