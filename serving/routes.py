@@ -155,7 +155,7 @@ async def get_products(request: Request) -> Response:
 async def get_platforms(request: Request) -> Response:
     """The platforms that can be asked for."""
     nothing_from_query(request.scope["query_string"])
-    return catalog.answer_platforms(_store(request), platforms_of(caller_of(request)))
+    return catalog.answer_platforms(_store(request), platforms_of(caller_of(request)), _tags(request))
 
 
 @router.get("/v1/status", **documents.STATUS)

@@ -19,10 +19,13 @@ from serving.errors import (
     Broken,
     Busy,
     Forbidden,
+    HeadTooLarge,
+    HeadTooSlow,
     HeavyProcessLost,
     InvalidRequest,
     LakeUnreadable,
     Loading,
+    MalformedRequest,
     MethodNotAllowed,
     MissingDays,
     NotAcceptable,
@@ -48,30 +51,28 @@ DESCRIPTION = (
     "Click-through rates of products: purchases divided by product views, by bucket, platform and product. "
     "Views come from the event files, purchases from the purchase database; nightly jobs count both into Delta tables "
     "and publish them, and every answer comes from exactly one publication (header `X-Data-Version`). "
-    "Errors are problem documents (RFC 9457) with a stable `code`."
+    "Errors are problem documents (RFC 9457) with a stable `code`; an address that is not there is 404 (`not_found`), the "
+    "preflight of a page that may not ask is 403 (`cors_refused`)."
 )
 
 _REF = "#/components/schemas/{model}"
-_PROBLEMS: dict[int, tuple[type[ServiceError], ...]] = {
-    401: (Unauthorized,),
-    403: (Forbidden,),
-    404: (PublicationUnknown,),
-    405: (MethodNotAllowed,),
-    406: (NotAcceptable,),
-    408: (BodyTooSlow,),
-    409: (MissingDays,),
-    410: (PublicationGone,),
-    413: (BodyTooLarge,),
-    414: (UrlTooLong,),
-    422: (InvalidRequest,),
-    429: (TooManyRequests,),
-    500: (ServiceError,),
-    503: (NotReady, Loading, Broken, TokenKeysUnavailable, LakeUnreadable, Busy, OutOfMemory, HeavyProcessLost),
-    504: (QueryTimeout,),
-}
+_ANYWHERE = (MalformedRequest, MethodNotAllowed, NotAcceptable, HeadTooSlow, UrlTooLong, HeadTooLarge, ServiceError)
+"""By the head alone, whatever the address; and what nobody expected."""
 
-_ANYWHERE = (406, 414)
-"""By the headers alone, and by the length of the address."""
+_CLOSED = (Unauthorized, Forbidden, TooManyRequests, TokenKeysUnavailable)
+_SERVED = (NotReady, Loading, Broken)
+_QUERY = (LakeUnreadable, Busy, QueryTimeout)
+_CTR = (
+    *_CLOSED,
+    *_SERVED,
+    *_QUERY,
+    OutOfMemory,
+    HeavyProcessLost,
+    InvalidRequest,
+    PublicationUnknown,
+    PublicationGone,
+    MissingDays,
+)
 
 
 def _ref(model: str) -> dict[str, str]:
@@ -187,7 +188,8 @@ _OTHER_FORMS: dict[str, Any] = {
 }
 _HEADERS = {
     "ETag": "changes with the data, the request, the format and the content coding",
-    "Vary": "`Accept`, `Accept-Encoding`: by them the same address has several answers",
+    "Vary": "by these headers of a request the same address has several answers: `Accept-Encoding`, for CTR `Accept`, and "
+    "`Authorization`, `X-API-Key` where access is closed",
     "X-Data-Version": "number of the publication that the answer comes from",
     "X-Watermark": "up to when views and purchases of the platforms asked for are known; absent while unknown",
     "X-Row-Count": "rows of the answer; absent when it is streamed",
@@ -196,18 +198,22 @@ _HEADERS = {
     "Content-Encoding": "`gzip` or `zstd`, as `Accept-Encoding` likes; also of streams",
     "Server-Timing": "the tables that answered, whether from the replica or from Delta, and the milliseconds of the query",
     "X-Request-Id": "the id of the request in the log",
+    "RateLimit": "where access is closed: the requests that the key has left, and in how many seconds there are more",
+    "RateLimit-Policy": "where access is closed: the requests a minute that the key has",
+    "X-Platforms": "of a key that is bound to platforms: which they are",
 }
+_ALWAYS = ("Vary", "Content-Encoding", "X-Request-Id")
+_OF_KEYS = ("RateLimit", "RateLimit-Policy", "X-Platforms")
 
-
-EXPOSED = (*_HEADERS, "RateLimit", "RateLimit-Policy", "Retry-After", "X-Platforms")
+EXPOSED = (*_HEADERS, "Retry-After")
 """Headers that pages of other origins may read."""
 
 
 def _operation(
     summary: str,
     schema: dict[str, Any],
-    codes: Iterable[int],
-    headers: Iterable[str] = ("X-Request-Id",),
+    refusals: Iterable[type[ServiceError]],
+    headers: Iterable[str] = (),
     examples: dict[str, Any] | None = None,
     other_forms: dict[str, Any] | None = None,
     media_type: str = "application/json",
@@ -215,7 +221,9 @@ def _operation(
 ) -> dict[str, Any]:
     """What one route is given: its summary, its answers, and the parameters or the body in ``extra``."""
     content: dict[str, Any] = {"schema": schema, **({"examples": examples} if examples else {})}
-    told = {name: {"description": _HEADERS[name], "schema": _TEXT} for name in headers}
+    refusals = (*_ANYWHERE, *refusals)
+    given = {*headers, *_ALWAYS, *(_OF_KEYS if Unauthorized in refusals else ())}
+    told = {name: {"description": about, "schema": _TEXT} for name, about in _HEADERS.items() if name in given}
     responses: dict[int | str, dict[str, Any]] = {
         200: {
             "description": "The answer",
@@ -223,31 +231,38 @@ def _operation(
             "headers": told,
         }
     }
-    if "ETag" in headers:
+    if "ETag" in given and "requestBody" not in extra:
         responses[304] = {"description": "What the client has (`If-None-Match`) is still the answer"}
-    responses.update({code: _problem(code) for code in sorted({*codes, *_ANYWHERE})})
+    for status in sorted({kind.status for kind in refusals}):
+        responses[status] = _problem(status, [kind for kind in refusals if kind.status == status])
     told_class = {} if media_type == "application/json" else {"response_class": Response}  # else JSON is listed, too
     return {"summary": summary, "responses": responses, "response_model": None, "openapi_extra": extra, **told_class}
 
 
-def _problem(code: int) -> dict[str, Any]:
-    kinds = _PROBLEMS[code]
+def _problem(status: int, kinds: Iterable[type[ServiceError]]) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "description": ", ".join(f"{kind.title} (`{kind.code}`)" for kind in kinds),
         "content": {PROBLEM: {"schema": _ref("Problem")}},
     }
-    if code in (429, 503):
-        answer["headers"] = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
-    if code == 409:
-        told = "number of the publication that lacks the days"
-        answer["headers"] = {"X-Data-Version": {"description": told, "schema": _TEXT}}
+    if status in _HEADERS_OF_PROBLEMS:
+        name, about = _HEADERS_OF_PROBLEMS[status]
+        answer["headers"] = {name: {"description": about, "schema": _TEXT}}
     return answer
+
+
+_HEADERS_OF_PROBLEMS = {
+    401: ("WWW-Authenticate", "`Bearer`, and whether it was a key or token that is not valid (RFC 6750)"),
+    405: ("Allow", "the methods that there are"),
+    409: ("X-Data-Version", "number of the publication that lacks the days"),
+    429: ("Retry-After", "seconds"),
+    503: ("Retry-After", "seconds"),
+}
 
 
 GET_CTR = _operation(
     "CTR by bucket, platform and product, from the newest publication",
     _ROWS_SCHEMA,
-    (401, 403, 404, 409, 410, 422, 429, 500, 503, 504),
+    _CTR,
     _HEADERS,
     _ROWS_EXAMPLES,
     _OTHER_FORMS,
@@ -263,8 +278,8 @@ _BODY_EXAMPLE = {
 POST_CTR = _operation(
     "CTR by bucket, platform and product; parameters in a JSON body",
     _ROWS_SCHEMA,
-    (401, 403, 404, 408, 409, 410, 413, 422, 429, 500, 503, 504),
-    [name for name in _HEADERS if name != "ETag"],
+    (*_CTR, BodyTooLarge, BodyTooSlow),
+    _HEADERS,
     _ROWS_EXAMPLES,
     _OTHER_FORMS,
     requestBody={
@@ -275,8 +290,8 @@ POST_CTR = _operation(
 PRODUCTS = _operation(
     "Names of products in the newest publication, sorted; those nearest to the search first",
     {"type": "array", "items": _TEXT},
-    (401, 403, 422, 429, 500, 503, 504),
-    ("ETag", "X-Data-Version", "X-Row-Count", "X-Request-Id"),
+    (*_CLOSED, *_SERVED, *_QUERY, OutOfMemory, InvalidRequest),
+    ("ETag", "X-Data-Version", "X-Row-Count"),
     {"products": {"value": ["20001829_002", "20001829_048"]}},
     parameters=[
         _parameter(
@@ -296,8 +311,8 @@ PRODUCTS = _operation(
 CHANGES = _operation(
     "The days whose counts changed since a publication, so that clients ask again for those only",
     _ref("Changes"),
-    (401, 403, 404, 410, 422, 429, 500, 503, 504),
-    ("ETag", "X-Data-Version", "X-Row-Count", "X-Request-Id"),
+    (*_CLOSED, *_SERVED, *_QUERY, InvalidRequest, PublicationUnknown, PublicationGone),
+    ("ETag", "X-Data-Version", "X-Row-Count"),
     parameters=[
         _parameter(
             "since",
@@ -311,24 +326,24 @@ CHANGES = _operation(
 PLATFORMS = _operation(
     "The platforms that can be asked for",
     {"type": "array", "items": {"enum": list(contract.PLATFORMS)}},
-    (401, 403, 422, 429, 503),
-    ("X-Data-Version", "X-Request-Id"),
+    (*_CLOSED, *_SERVED, InvalidRequest),
+    ("ETag", "X-Data-Version"),
     {"platforms": {"value": list(contract.PLATFORMS)}},
 )
 STATUS = _operation(
     "Data version, watermarks, coverage, missing days and last runs",
     _ref("Status"),
-    (401, 403, 422, 429, 503),
-    ("X-Data-Version", "X-Watermark", "X-Request-Id"),
+    (*_CLOSED, *_SERVED, InvalidRequest),
+    ("X-Data-Version", "X-Watermark"),
 )
 METRICS = _operation(
     "Counts and state in Prometheus' text form",
     _TEXT,
-    (401, 403, 429, 503),
+    _CLOSED,
     media_type="text/plain",
 )
 LIVE = _operation("The process runs", _ref("Live"), ())
-READY = _operation("There is a publication to answer from; if not, `code` tells why", _ref("Ready"), (503,))
+READY = _operation("There is a publication to answer from; if not, `code` tells why", _ref("Ready"), _SERVED)
 
 
 def add_docs(app: FastAPI, settings: Settings) -> None:

@@ -116,7 +116,11 @@ class Problem(_Shape):
     detail: str
     code: str = Field(description="stable, for programs")
     requestId: str = Field(description="also in the header X-Request-Id and in the log")  # noqa: N815
-    errors: list[FaultShape] | None = Field(None, description="every fault of the request, where the code is 422")
+    errors: list[FaultShape] | None = Field(
+        None,
+        description="what is wrong with which parameter: every fault where the status is 422, the one publication where "
+        "it is 404 or 410",
+    )
     missingDays: list[MissingDaysShape] | None = Field(None, description="all of them, where the code is missing_days")  # noqa: N815
 
 
@@ -176,7 +180,7 @@ class Status(_Shape):
         description="why a newer publication is not served, or cannot be looked for; null while all is well"
     )
     platforms: list[PlatformStatus] = Field(description="the platforms that ever had data")
-    lastRuns: list[Run] = Field(description="the newest ten, newest first")  # noqa: N815
+    lastRuns: list[Run] = Field(description="the newest ten, newest first; none for a key that is bound to platforms")  # noqa: N815
 
 
 class Live(_Shape):

@@ -93,10 +93,13 @@ def _read_names(lease: Lease, query: Query, budget: Budget) -> list[str]:
         return [name for (name,) in lease.cursor.execute(query.sql, query.values).fetchall()]
 
 
-def answer_platforms(store: Store, platforms: tuple[str, ...]) -> Response:
+def answer_platforms(store: Store, platforms: tuple[str, ...], if_none_match: str | None) -> Response:
     """The platforms that a request can ask for, a JSON array of texts."""
     with store.lease() as lease:
-        return _json(list(platforms), state_headers(lease.snapshot, f"platforms {platforms}"))
+        headers = state_headers(lease.snapshot, f"platforms {platforms}")
+    if matches(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    return _json(list(platforms), headers)
 
 
 def answer_status(store: Store, platforms: tuple[str, ...]) -> Response:

@@ -10,7 +10,7 @@ from jsonschema_rs import ValidationError
 from pydantic import TypeAdapter
 
 from serving.errors import PROBLEMS
-from serving.keys import write_keys
+from serving.keys import make_key, write_keys
 from serving.main import create_app
 from serving.openapi.documents import add_docs
 from serving.openapi.page import CONTENT_SECURITY_POLICY
@@ -69,10 +69,10 @@ def test_every_address_is_described(document):
             assert all(content["schema"] for content in operation["responses"]["200"]["content"].values())
 
 
-def test_every_address_names_the_refusals_by_its_headers_and_its_length(document):
+def test_every_address_names_what_can_become_of_any_request(document):
     for methods in document["paths"].values():
         for operation in methods.values():
-            assert {"406", "414"} <= set(operation["responses"])
+            assert {"400", "405", "406", "408", "414", "431", "500"} <= set(operation["responses"])
             assert list(operation["responses"]) == sorted(operation["responses"])
 
 
@@ -90,6 +90,60 @@ def test_what_is_said_of_every_address_holds(lake, serve, path):
     client = serve(lake, url_bytes=300)
     assert client.get(path, headers={"Accept-Encoding": "identity;q=0,*;q=0"}).status_code == 406
     assert client.get(path, params={"x": "x" * 300}).status_code == 414
+
+
+def codes_of(document, path, status):
+    return set(
+        re.findall(r"\(`(\w+)`\)", document["paths"][path]["get"]["responses"].get(status, {}).get("description", ""))
+    )
+
+
+def test_an_address_names_those_refusals_alone_that_it_can_give(document):
+    none = {"not_ready", "loading", "broken"}
+    assert codes_of(document, "/health/ready", "503") == none
+    assert codes_of(document, "/health/live", "503") == set()
+    assert codes_of(document, "/metrics", "503") == {"token_keys_unavailable"}
+    assert codes_of(document, "/v1/status", "503") == none | {"token_keys_unavailable"}
+    assert codes_of(document, "/v1/ctr", "503") > none | {
+        "busy",
+        "lake_unreadable",
+        "out_of_memory",
+        "heavy_process_lost",
+    }
+    every = {
+        code
+        for methods in document["paths"].values()
+        for operation in methods.values()
+        for answer in operation["responses"].values()
+        for code in re.findall(r"\(`(\w+)`\)", answer["description"])
+    }
+    assert {kind.code for kind in PROBLEMS} - every == {"not_found", "cors_refused"}
+    assert all(f"`{code}`" in document["info"]["description"] for code in ("not_found", "cors_refused"))
+
+
+OF_ANY_ANSWER = {
+    *("date", "server", "content-type", "content-length", "cache-control"),
+    *("x-content-type-options", "x-frame-options", "referrer-policy", "content-security-policy"),
+}
+
+
+def test_every_header_of_an_answer_is_described(lake, serve, tmp_path):
+    lake.publish([view("2016-01-03 14:00:00", "a")])
+    secret, key = make_key("someone", ("read", "metrics"), ("iOS",), None)
+    write_keys(tmp_path / "keys.json", (key,))
+    client = serve(lake, api_keys_file=str(tmp_path / "keys.json"))
+    paths = client.get("/openapi.json").json()["paths"]
+    body = {"startTimestamp": "2016-01-03T00:00", "endTimestamp": "2016-01-04T00:00", "aggregation": 60, "detail": True}
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            params = {"/v1/ctr": body | {"detail": "true"}, "/v1/ctr/changes": {"since": 1}}.get(path)
+            asked = {"json": body} if method == "post" else {"params": params}
+            answer = client.request(method, path, headers={"X-API-Key": secret, "Accept-Encoding": "gzip"}, **asked)
+            assert answer.status_code == 200, (path, answer.text)
+            described = {name.lower() for name in operation["responses"]["200"]["headers"]}
+            assert set(answer.headers) - OF_ANY_ANSWER <= described, path
+            tagged = "etag" in answer.headers and method == "get"
+            assert ("304" in operation["responses"]) == tagged, path
 
 
 KEYS = {"api_keys_file": "/nowhere/keys.json"}

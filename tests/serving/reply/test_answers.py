@@ -185,6 +185,12 @@ def test_products_have_an_etag(client):
     assert client.get("/v1/products?limit=3", headers={"If-None-Match": tag}).status_code == 200
 
 
+def test_platforms_have_an_etag(client):
+    tag = client.get("/v1/platforms").headers["etag"]
+    again = client.get("/v1/platforms", headers={"If-None-Match": tag})
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+
+
 def test_platforms_are_the_three(client):
     assert client.get("/v1/platforms").json() == ["Android", "MobileWeb", "iOS"]
 
