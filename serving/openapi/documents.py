@@ -40,7 +40,7 @@ from serving.errors import (
     Unauthorized,
     UrlTooLong,
 )
-from serving.openapi.page import CONTENT_SECURITY_POLICY, render
+from serving.openapi.page import CONTENT_SECURITY_POLICY, LIMITS, render
 from serving.openapi.shapes import SHAPES, TIME_PATTERN
 from serving.reply.problems import PROBLEM
 from serving.request.formats import FORMATS, JSON
@@ -54,6 +54,12 @@ DESCRIPTION = (
     "Errors are problem documents (RFC 9457) with a stable `code`; an address that is not there is 404 (`not_found`), the "
     "preflight of a page that may not ask is 403 (`cors_refused`)."
 )
+
+_LIMITS = (
+    *("range_days", "buckets", "filter_products", "json_rows", "download_rows", "query_seconds"),
+    *("url_bytes", "body_bytes", "header_bytes", "request_seconds", "stream_seconds", "key_requests"),
+)
+"""Settings that bound what a client may ask for."""
 
 _REF = "#/components/schemas/{model}"
 _ANYWHERE = (MalformedRequest, MethodNotAllowed, NotAcceptable, HeadTooSlow, UrlTooLong, HeadTooLarge, ServiceError)
@@ -372,6 +378,10 @@ def _document(app: FastAPI, settings: Settings) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     _, definitions = models_json_schema([(shape, "validation") for shape in SHAPES], ref_template=_REF)
     document.setdefault("components", {})["schemas"] = definitions["$defs"]
+    document["info"][LIMITS] = {
+        name: {"value": getattr(settings, name), "description": Settings.model_fields[name].description}
+        for name in _LIMITS
+    }
     if settings.closed:
         _add_security(document, settings)
     return document

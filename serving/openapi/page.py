@@ -10,7 +10,7 @@ from html import escape
 from typing import Any
 from urllib.parse import urlencode
 
-from serving.errors import PROBLEMS, ServiceError
+from serving.errors import FAULTS, PROBLEMS, ServiceError
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8886; --soft: #8882; }
@@ -27,6 +27,10 @@ CONTENT_SECURITY_POLICY = (
 )
 
 
+LIMITS = "x-limits"
+"""Where the document tells what one request may ask for: by the name of the setting, ``value`` and ``description``."""
+
+
 def render(document: dict[str, Any]) -> str:
     """The page of an OpenAPI document."""
     operations = [
@@ -41,6 +45,7 @@ def render(document: dict[str, Any]) -> str:
         "<ul>" + "".join(_entry(*operation) for operation in operations) + "</ul>",
         *(part for operation in operations for part in _operation(*operation)),
         *_problems(),
+        *_limits(document["info"][LIMITS]),
     )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -106,6 +111,17 @@ def _problems() -> Iterator[str]:
     for kind in PROBLEMS:
         detail = f": {escape(kind.detail)}" if kind.detail and kind.__init__ is ServiceError.__init__ else ""
         yield f'<p id="{kind.code}"><code>{kind.code}</code> ({kind.status}) {escape(kind.title)}{detail}</p>'
+
+    yield "<h2>Faults</h2><p>Codes of the <code>errors</code> of a problem, each with its parameter and a hint.</p>"
+    yield _table(("code", "meaning"), ((f"<code>{code}</code>", escape(text)) for code, text in FAULTS.items()))
+
+
+def _limits(limits: dict[str, Any]) -> Iterator[str]:
+    yield "<h2>Limits</h2><p>A refusal names the limit, what was asked, and what would pass.</p>"
+    rows = (
+        (f"<code>{name}</code>", str(limit["value"]), _prose(limit["description"])) for name, limit in limits.items()
+    )
+    yield _table(("setting", "here", "meaning"), rows)
 
 
 def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

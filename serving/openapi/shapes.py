@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
+from serving.errors import PROBLEMS, FaultCode
 from serving.request.parameters import LEVELS
 
 Platform = Literal["Android", "MobileWeb", "iOS"]
@@ -24,6 +25,10 @@ LeftOut = SkipJsonSchema[None]
 
 def _no_default(schema: dict[str, Any]) -> None:
     schema.pop("default")
+
+
+def _codes(schema: dict[str, Any]) -> None:
+    schema["enum"] = sorted(kind.code for kind in PROBLEMS)
 
 
 class _Shape(BaseModel):
@@ -95,7 +100,7 @@ class FaultShape(_Shape):
     """One thing that is wrong with a request."""
 
     parameter: str
-    code: str = Field(description="stable, for programs")
+    code: FaultCode = Field(description="stable, for programs")
     detail: str = Field(description="what was found, for people")
     hint: str = Field(description="what to do")
 
@@ -114,7 +119,7 @@ class Problem(_Shape):
     title: str
     status: int
     detail: str
-    code: str = Field(description="stable, for programs")
+    code: str = Field(description="stable, for programs", json_schema_extra=_codes)
     requestId: str = Field(description="also in the header X-Request-Id and in the log")  # noqa: N815
     errors: list[FaultShape] | None = Field(
         None,

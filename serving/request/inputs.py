@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
-from serving.errors import Fault, InvalidRequest
+from serving.errors import Fault, FaultCode, InvalidRequest
 from serving.request.times import restore_plus
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class Faults:
     def __init__(self) -> None:
         self.found: list[Fault] = []
 
-    def add(self, parameter: str, code: str, detail: str, hint: str) -> None:
+    def add(self, parameter: str, code: FaultCode, detail: str, hint: str) -> None:
         """Note one fault.
 
         Raises:

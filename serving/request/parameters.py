@@ -9,6 +9,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from serving.contract import PLATFORMS
+from serving.errors import FaultCode
 from serving.request.formats import FORMATS, JSON, negotiate
 from serving.request.inputs import Faults, Texts, Typed, body_values, many, one, query_values, refuse_others, shown
 from serving.request.times import TimeFault, parse_time, zones
@@ -103,7 +104,7 @@ def ctr_from_body(body: bytes, accept: str | None = None, most_products: int | N
     return _ctr(values, Typed(faults), faults, accept)
 
 
-def too_many_products(found: int, limit: int) -> tuple[str, str, str, str]:
+def too_many_products(found: int, limit: int) -> tuple[str, FaultCode, str, str]:
     """What a client is told who names more products than the limit: parameter, code, detail, hint."""
     return (
         "product",

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from zoneinfo import ZoneInfo, available_timezones
 
+from serving.errors import FaultCode
+
 FIRST_SECOND = 946_684_800
 """2000-01-01 00:00:00 UTC: no time of the lake lies before it."""
 
@@ -26,7 +28,7 @@ _EPOCH = datetime(1970, 1, 1)
 class TimeFault(ValueError):
     """A time that cannot be used: a stable code, what is wrong, and what to do."""
 
-    def __init__(self, code: str, detail: str, hint: str) -> None:
+    def __init__(self, code: FaultCode, detail: str, hint: str) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail

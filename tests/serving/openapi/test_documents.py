@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from typing import get_args
 
 import pytest
 import schemathesis
@@ -9,7 +10,7 @@ from fastapi import FastAPI
 from jsonschema_rs import ValidationError
 from pydantic import TypeAdapter
 
-from serving.errors import PROBLEMS
+from serving.errors import FAULTS, PROBLEMS, FaultCode
 from serving.keys import make_key, write_keys
 from serving.main import create_app
 from serving.openapi.documents import add_docs
@@ -197,6 +198,26 @@ def test_every_reference_of_the_document_leads_somewhere(document):
     references = set(re.findall(r"'\$ref': '#/components/schemas/(\w+)'", str(document)))
     assert references <= set(document["components"]["schemas"])
     assert "CtrRow" in references
+
+
+def test_every_code_is_listed_with_its_meaning_in_the_document_and_on_the_page(document, client):
+    shapes = document["components"]["schemas"]
+    assert set(shapes["Problem"]["properties"]["code"]["enum"]) == {kind.code for kind in PROBLEMS}
+    assert shapes["FaultShape"]["properties"]["code"]["enum"] == list(get_args(FaultCode)) == list(FAULTS)
+    text = client.get("/docs").text
+    assert all(f"<code>{code}</code></td><td>{about}</td>" in text for code, about in FAULTS.items())
+
+
+def test_the_limits_of_a_request_are_told_as_they_are_set(lake, serve):
+    client = serve(lake, range_days=7)
+    assert client.get("/openapi.json").json()["info"]["x-limits"]["range_days"] == {
+        "value": 7,
+        "description": "longest range of one request, in days",
+    }
+    assert (
+        "<code>range_days</code></td><td>7</td><td>longest range of one request, in days</td>"
+        in client.get("/docs").text
+    )
 
 
 def test_the_rows_are_described_exactly(document):
