@@ -73,7 +73,15 @@ def _workload(request: Request) -> Workload:
 
 @router.get("/v1/ctr", **documents.GET_CTR)
 async def get_ctr(request: Request) -> Response:
-    """Clicks become purchases: the share, by bucket, platform and product."""
+    """Purchases / views: a row for each bucket, platform and product with a view or a purchase in it, in this order.
+
+    A view counts once, however often its message was delivered; a purchase is an item of an order, whatever its quantity.
+    CTR is the quotient of the whole counts, rounded half up to four digits: `null` without views, above 1 where more was
+    bought than viewed.
+
+    An empty array means that there was neither: a product that nobody knows is no fault. Which rows may still change says
+    `detail=true` (`status`), how far the data reach and which days are missing `/v1/status`.
+    """
     wanted = ctr_from_query(request.scope["query_string"], _accept(request))
     return await _ctr(request, wanted, _tags(request))
 
@@ -179,8 +187,8 @@ async def live(_: Request) -> Response:
 
 
 @router.get("/health/ready", **documents.READY)
-async def ready(request: Request) -> Response:
-    """There is a publication to answer from. Not in a thread: those may all be taken by queries."""
+async def ready(request: Request) -> Response:  # not in a thread: those may all be taken by queries
+    """There is a publication to answer from."""
     return catalog.answer_ready(_store(request))
 
 

@@ -101,14 +101,14 @@ _CTR_PARAMETERS = [
         "of a time that the clocks show twice the first is meant.",
         _TIME,
         required=True,
-        example="2016-01-03 13:55:00",
+        example="2016-02-02 13:55:00",
     ),
     _parameter(
         "endTimestamp",
         "End of the range, not part of it; cuts the last bucket. Written like `startTimestamp`.",
         _TIME,
         required=True,
-        example="2016-01-04 13:55:00",
+        example="2016-02-03 13:55:00",
     ),
     _parameter(
         "aggregation",
@@ -169,7 +169,7 @@ _CTR_PARAMETERS = [
     ),
 ]
 
-_ROW = {"timestamp": "2016-01-03 13:55:00", "platform": "iOS", "product": "20001829_048", "CTR": 0.0150}
+_ROW = {"timestamp": "2016-02-02 13:55:00", "platform": "iOS", "product": "20001829_048", "CTR": 0.0150}
 _ROWS_SCHEMA = {
     "anyOf": [
         {"type": "array", "items": _ref("CtrRow")},
@@ -183,7 +183,7 @@ _ROWS_EXAMPLES = {
     "detail": {
         "summary": "The same with detail=true",
         "value": [
-            {**_ROW, "views": 200, "purchases": 3, "bucketEnd": "2016-01-03 14:55:00", "status": "final"},
+            {**_ROW, "views": 200, "purchases": 3, "bucketEnd": "2016-02-02 14:55:00", "status": "final"},
         ],
     },
 }
@@ -275,8 +275,8 @@ GET_CTR = _operation(
     parameters=_CTR_PARAMETERS,
 )
 _BODY_EXAMPLE = {
-    "startTimestamp": "2016-01-03 13:55:00",
-    "endTimestamp": "2016-01-04 13:55:00",
+    "startTimestamp": "2016-02-02 13:55:00",
+    "endTimestamp": "2016-02-03 13:55:00",
     "aggregation": 60,
     "product": ["20001829_048", "20005748_001"],
     "platform": "iOS",
@@ -371,7 +371,10 @@ def add_docs(app: FastAPI, settings: Settings) -> None:
     @app.get("/docs", include_in_schema=False)
     def docs(request: Request) -> HTMLResponse:
         """The reference of the service, made from the OpenAPI document."""
-        return HTMLResponse(render(app.openapi()), headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
+        return HTMLResponse(
+            render(app.openapi(), str(request.base_url).rstrip("/")),
+            headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY},
+        )
 
 
 def _document(app: FastAPI, settings: Settings) -> dict[str, Any]:

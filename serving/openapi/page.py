@@ -31,8 +31,8 @@ LIMITS = "x-limits"
 """Where the document tells what one request may ask for: by the name of the setting, ``value`` and ``description``."""
 
 
-def render(document: dict[str, Any]) -> str:
-    """The page of an OpenAPI document."""
+def render(document: dict[str, Any], address: str) -> str:
+    """The page of an OpenAPI document; ``address`` is that of the service, as its examples name it."""
     operations = [
         (method.upper(), path, operation)
         for path, methods in document["paths"].items()
@@ -43,7 +43,8 @@ def render(document: dict[str, Any]) -> str:
         f"<p>{_prose(document['info']['description'])}</p>",
         '<p>For programs: <a href="/openapi.json">openapi.json</a></p>',
         "<ul>" + "".join(_entry(*operation) for operation in operations) + "</ul>",
-        *(part for operation in operations for part in _operation(*operation)),
+        *(part for operation in operations for part in _operation(*operation, address)),
+        *_shapes(document["components"]["schemas"]),
         *_problems(),
         *_limits(document["info"][LIMITS]),
     )
@@ -56,21 +57,27 @@ def render(document: dict[str, Any]) -> str:
 
 
 def _entry(method: str, path: str, operation: dict[str, Any]) -> str:
-    return f'<li><a href="#{_anchor(method, path)}">{method} {escape(path)}</a> {escape(operation["summary"])}</li>'
+    return f'<li><a href="#{_anchor(method, path)}">{method} {escape(path)}</a> {_prose(operation["summary"])}</li>'
 
 
 def _anchor(method: str, path: str) -> str:
     return f"{method.lower()}{path.replace('/', '-')}"
 
 
-def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[str]:
+def _operation(method: str, path: str, operation: dict[str, Any], address: str) -> Iterator[str]:
     yield f'<h2 id="{_anchor(method, path)}">{method} {escape(path)}</h2><p>{_prose(operation["summary"])}</p>'
+    about = operation["description"]
+    if about.rstrip(".") != operation["summary"]:
+        yield from (f"<p>{_prose(text)}</p>" for text in about.split("\n\n"))
     yield from (f"<p>Wants a key of the scope <code>{scope}</code>.</p>" for scope in _scopes(operation))
     parameters = operation.get("parameters", [])
     if parameters:
         yield _table(("parameter", "", "meaning"), map(_parameter_row, parameters))
-    yield from _request(method, path, operation, parameters)
-    for answer in operation["responses"]["200"]["content"].values():
+    for body in operation.get("requestBody", {}).get("content", {}).values():
+        yield f"<p>Body: {_type(body['schema'])}</p>"
+    yield from _request(method, path, operation, parameters, address)
+    for media_type, answer in operation["responses"]["200"]["content"].items():
+        yield f"<p>Answer as <code>{media_type}</code>: {_type(answer['schema'])}</p>"
         for example in answer.get("examples", {}).values():
             yield f"<p>{_prose(example.get('summary', 'Answer'))}</p>{_code(_json(example['value']))}"
     yield _table(("status", "meaning"), map(_response_row, operation["responses"].items()))
@@ -88,14 +95,16 @@ def _parameter_row(parameter: dict[str, Any]) -> tuple[str, str, str]:
     schema = parameter["schema"]
     kind = "mandatory" if parameter["required"] else "optional"
     default = f"; default <code>{escape(json.dumps(schema['default']))}</code>" if "default" in schema else ""
-    return f"<code>{parameter['name']}</code>", f"{kind}, {schema['type']}{default}", _prose(parameter["description"])
+    return f"<code>{parameter['name']}</code>", f"{kind}, {_type(schema)}{default}", _prose(parameter["description"])
 
 
 def _response_row(item: tuple[str, dict[str, Any]]) -> tuple[str, str]:
     return item[0], _prose(item[1]["description"])
 
 
-def _request(method: str, path: str, operation: dict[str, Any], parameters: list[dict[str, Any]]) -> Iterator[str]:
+def _request(
+    method: str, path: str, operation: dict[str, Any], parameters: list[dict[str, Any]], address: str
+) -> Iterator[str]:
     """An example to click on, or to copy."""
     if method == "GET":
         values = {parameter["name"]: parameter["example"] for parameter in parameters if "example" in parameter}
@@ -103,7 +112,47 @@ def _request(method: str, path: str, operation: dict[str, Any], parameters: list
         yield f'<p>Example: <a href="{url}">{url}</a></p>'
     for body in operation.get("requestBody", {}).get("content", {}).values():
         text = json.dumps(body["example"])
-        yield _code(f"curl -H 'Content-Type: application/json' -d '{text}' http://127.0.0.1:8000{path}")
+        yield _code(f"curl -H 'Content-Type: application/json' -d '{text}' {address}{path}")
+
+
+def _shapes(schemas: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """What bodies and answers are made of."""
+    yield "<h2>Shapes</h2>"
+    for name, schema in schemas.items():
+        yield f'<h3 id="{name}">{name}</h3><p>{_prose(schema["description"])}</p>'
+        needed = schema.get("required", [])
+        rows = (_member_row(member, told, member in needed) for member, told in schema["properties"].items())
+        yield _table(("member", "", "meaning"), rows)
+
+
+def _member_row(name: str, schema: dict[str, Any], needed: bool) -> tuple[str, str, str]:
+    kind = _type(schema) if needed else f"{_type(schema)}; may be left out"
+    default = (
+        f"; default <code>{escape(json.dumps(schema['default']))}</code>" if schema.get("default") is not None else ""
+    )
+    return f"<code>{name}</code>", kind + default, _prose(schema.get("description", ""))
+
+
+def _type(schema: dict[str, Any]) -> str:
+    """What a schema takes, in words; a shape by a link to it."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f'<a href="#{name}">{name}</a>'
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(map(_type, schema["anyOf"])))
+    values = schema.get("enum", [schema["const"]] if "const" in schema else [])
+    if len(values) > _MOST_VALUES:
+        return "one of the codes below"
+    if values:
+        return " or ".join(f"<code>{escape(str(value))}</code>" for value in values)
+    if schema.get("type") == "array":
+        return f"list of {_type(schema['items'])}"
+    bounds = [f"{word} {schema[key]}" for key, word in (("minimum", "from"), ("maximum", "to")) if key in schema]
+    return " ".join([schema.get("format", schema["type"]), *bounds])
+
+
+_MOST_VALUES = 10
+"""Of more the page has a table."""
 
 
 def _problems() -> Iterator[str]:

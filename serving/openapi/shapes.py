@@ -12,7 +12,7 @@ from serving.errors import PROBLEMS, FaultCode
 from serving.request.parameters import LEVELS
 
 Platform = Literal["Android", "MobileWeb", "iOS"]
-LocalTime = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}$", examples=["2016-01-03 13:55:00"])]
+LocalTime = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}$", examples=["2016-02-02 13:55:00"])]
 
 
 TIME_PATTERN = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2})?( ?([Zz]|[+\-]\d{2}(:?\d{2})?))?$"
@@ -80,8 +80,8 @@ class CtrDetailCiRow(CtrDetailRow):
 class CtrBody(_Shape):
     """The parameters of `GET /v1/ctr` as a JSON object."""
 
-    startTimestamp: str = Field(pattern=TIME_PATTERN, examples=["2016-01-03 13:55:00"])  # noqa: N815
-    endTimestamp: str = Field(pattern=TIME_PATTERN, examples=["2016-01-04 13:55:00"])  # noqa: N815
+    startTimestamp: str = Field(pattern=TIME_PATTERN, examples=["2016-02-02 13:55:00"])  # noqa: N815
+    endTimestamp: str = Field(pattern=TIME_PATTERN, examples=["2016-02-03 13:55:00"])  # noqa: N815
     aggregation: int = Field(ge=1, examples=[60])
     product: Name | Annotated[list[Name], Field(min_length=1)] | LeftOut = Field(None, json_schema_extra=_no_default)
     platform: Platform | Annotated[list[Platform], Field(min_length=1)] | LeftOut = Field(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import re
+from html import escape, unescape
 from html.parser import HTMLParser
 from typing import get_args
 
@@ -48,7 +50,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def client(lake, serve):
-    lake.publish([view("2016-01-03 14:00:00", "20001829_048")])
+    lake.publish([view("2016-02-02 14:00:00", "20001829_048")])  # as the sample
     return serve(lake)
 
 
@@ -254,7 +256,7 @@ def test_the_page_loads_nothing_from_anywhere_and_runs_no_script(client):
     response = client.get("/docs")
     page = Page(response.text)
     assert not page.tags & {"script", "link", "img", "iframe", "object"}
-    assert "http" not in re.sub(r"http://127\.0\.0\.1:8000", "", response.text)
+    assert "http" not in response.text.replace(str(client.base_url).rstrip("/"), "")
     assert response.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
     assert CONTENT_SECURITY_POLICY.startswith("default-src 'none'")
 
@@ -264,7 +266,35 @@ def test_the_examples_of_the_page_can_be_clicked_and_answer(client):
     assert len(links) == 9
     for link in links:
         assert client.get(link).status_code == 200, link
-    assert any(link.startswith("/v1/ctr?startTimestamp=2016-01-03+13%3A55%3A00") for link in links)
+    (case,) = [link for link in links if link.startswith("/v1/ctr?startTimestamp=2016-02-02+13%3A55%3A00")]
+    assert client.get(case).json() == [
+        {"timestamp": "2016-02-02 13:55:00", "platform": "iOS", "product": "20001829_048", "CTR": 0.0}
+    ]
+
+
+def test_the_example_of_the_post_names_the_address_by_which_the_page_was_asked(client):
+    found = re.search(
+        r"curl -H &#x27;Content-Type: application/json&#x27; -d &#x27;(.*)&#x27; ([^<]+)<", client.get("/docs").text
+    )
+    assert found is not None
+    assert found[2] == f"{client.base_url}/v1/ctr"
+    assert len(client.post(found[2], json=json.loads(unescape(found[1]))).json()) == 1
+    for host in ('a"><script>', "a'b", "[", "a:b:c", ""):
+        answer = client.get("/docs", headers={"Host": host})
+        assert (answer.status_code, "<script>" in answer.text) == (200, False), host
+
+
+def test_the_page_shows_every_shape_with_its_members_and_what_they_mean(client, document):
+    text = client.get("/docs").text
+    for name, shape in document["components"]["schemas"].items():
+        assert f'<h3 id="{name}">' in text
+        for member, told in shape["properties"].items():
+            assert f"<td><code>{member}</code></td>" in text
+            assert escape(told.get("description", "")).replace("`", "") in text.replace("<code>", "").replace(
+                "</code>", ""
+            )
+    assert "<code>final</code> or <code>provisional</code> or <code>partial</code>" in text
+    assert 'list of <a href="#PlatformStatus">PlatformStatus</a>' in text
 
 
 def test_the_page_shows_the_example_with_four_digits_and_each_problem_under_its_type(client):
