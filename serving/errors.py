@@ -255,7 +255,7 @@ class MissingDays(ServiceError):
     title = "Days are missing in the range"
 
     def __init__(self, missing: dict[str, list[str]], longest: tuple[str, str] | None, version: int) -> None:
-        count = sum(len(days) for days in missing.values())
+        count = len({day for days in missing.values() for day in days})
         names = "; ".join(
             f"{platform}: {', '.join(days[:5])}{' ...' if len(days) > 5 else ''}" for platform, days in missing.items()
         )

@@ -44,18 +44,24 @@ def choose_coding(accept_encoding: str | None) -> str:
     Raises:
         NotAcceptable: the header takes neither a coding that there is nor an answer without any.
     """
-    given = dict(weights(accept_encoding or ""))
-    if not given:
+    if not accept_encoding:
         return IDENTITY
-    others = given.get("*")
-    # Without a word about it the plain answer is always acceptable, but less welcome than a coding that is named.
-    liked = {coding: given.get(coding, others or 0.0) for coding in CODINGS}
-    if IDENTITY not in given and others is None:
-        liked[IDENTITY] = 0.0005
+    liked = _liked(accept_encoding)
     best = max(liked, key=lambda coding: liked[coding])
     if liked[best] == 0:
         raise NotAcceptable("Accept-Encoding", list(CODINGS))
     return best
+
+
+def _liked(accept_encoding: str) -> dict[str, float]:
+    """How much the client likes each coding; 0: not at all."""
+    given = dict(weights(accept_encoding))
+    others = given.get("*")
+    liked = {coding: given.get(coding, others or 0.0) for coding in CODINGS}
+    # Without a word about it the plain answer is always acceptable, but less welcome than a coding that is named.
+    if IDENTITY not in given and others is None:
+        liked[IDENTITY] = 0.0005
+    return liked
 
 
 class Head:
@@ -130,13 +136,18 @@ class Compress:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        accepted = Headers(scope=scope).get("accept-encoding")
         try:
-            coding = choose_coding(Headers(scope=scope).get("accept-encoding"))
+            coding = choose_coding(accepted)
         except NotAcceptable as error:
             await problem(error, scope["state"]["request_id"])(scope, receive, send)
             return
         scope = {**scope, "headers": _without_coding(scope["headers"], coding)}
-        await self._app(scope, receive, _plain(send) if coding == IDENTITY else _Coded(send, coding, self._threads))
+        if coding == IDENTITY:
+            await self._app(scope, receive, _plain(send))
+        else:
+            always = not _liked(accepted or "")[IDENTITY]
+            await self._app(scope, receive, _Coded(send, coding, self._threads, always=always))
 
 
 def _without_coding(headers: list[tuple[bytes, bytes]], coding: str) -> list[tuple[bytes, bytes]]:
@@ -199,7 +210,9 @@ class _Zstd:
 class _Coded:
     """Sends one answer in a coding. Its start waits for the first piece, which tells whether compressing is worth it."""
 
-    def __init__(self, send: Send, coding: str, threads: Executor) -> None:
+    def __init__(self, send: Send, coding: str, threads: Executor, *, always: bool) -> None:
+        """``always``: whether it is worth it whatever comes, as the client takes no plain answer."""
+        self._always = always
         self._send = send
         self._coding = coding
         self._threads = threads
@@ -241,6 +254,8 @@ class _Coded:
     def _worth_it(self, headers: MutableHeaders, body: bytes, more: bool) -> bool:
         if "Content-Encoding" in headers:
             return False
+        if self._always:
+            return more or bool(body)
         return (more or len(body) >= _WORTH_IT) and not headers.get("Content-Type", "").startswith(_COMPRESSED)
 
     @staticmethod

@@ -129,6 +129,19 @@ def test_a_short_answer_is_sent_as_it_is(client):
     assert response.headers["vary"] == "Accept, Accept-Encoding"
 
 
+@pytest.mark.parametrize("format", ["json", "parquet"])
+@pytest.mark.parametrize("accept", ["gzip, identity;q=0", "gzip;q=1, *;q=0"])
+def test_a_client_that_takes_no_plain_answer_gets_none(client, accept, format):
+    plain, wanted = raw(client, "identity", product="p000001", format=format)
+    response, data = raw(client, accept, product="p000001", format=format)
+    assert response.headers["content-encoding"] == "gzip"
+    assert response.headers["etag"] == plain.headers["etag"][:-1] + '-gzip"'
+    assert decoded(data, "gzip") == wanted
+    known = {"Accept-Encoding": accept, "If-None-Match": response.headers["etag"]}
+    again = client.get("/v1/ctr", params={**DAY, "product": "p000001", "format": format}, headers=known)
+    assert (again.status_code, again.content, again.headers.get("content-encoding")) == (304, b"", None)
+
+
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
 def test_each_piece_of_a_compressed_stream_can_be_read_when_it_comes(client, coding):
     reader = zlib.decompressobj(31) if coding == "gzip" else zstandard.ZstdDecompressor().decompressobj()
