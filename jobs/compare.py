@@ -30,6 +30,10 @@ ITEM = (*PURCHASES.columns, "kind", "raw", "detail")
 
 PURCHASE = "purchase"
 OTHER_DEVICE = "other_device"
+ORDER_MISSING = "order_missing"
+
+NO_PLATFORM = "none"
+"""``platform`` of a reject whose order would have said it."""
 
 _SCHEMA = file_schema(PURCHASES)
 
@@ -201,7 +205,7 @@ class _Rejects:
     def _of(self, rows: pa.Table) -> pa.Table:
         columns = {
             "date": pa.repeat(pa.scalar(self._held.today, pa.date32()), rows.num_rows),
-            "platform": rows["platform"],
+            "platform": pc.fill_null(rows["platform"], NO_PLATFORM),
             "source": pa.repeat(PURCHASES.name, rows.num_rows),
             "reason": rows["kind"],
             "detail": rows["detail"],

@@ -135,7 +135,7 @@ class Config(BaseSettings):
         None,
         ge=1,
         description="read only orders of the last so many days; what becomes of older ones, or of those that move to an "
-        "older day, a run without it sees; unset: all of them",
+        "older day, and which order items have no order, a run without it sees; unset: all of them",
     )
     unfinished_names: Names = Field(
         (".*", "_*", "*.tmp", "*._COPYING_", "*.part", "*.crdownload"),

@@ -22,7 +22,7 @@ from pyspark import inheritable_thread_target
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.compare import ITEM, OTHER_DEVICE, PURCHASE, Compared, Held, compare_in_arrow, read_items
+from jobs.compare import ITEM, ORDER_MISSING, OTHER_DEVICE, PURCHASE, Compared, Held, compare_in_arrow, read_items
 from jobs.config import Config
 from jobs.database import as_text, asking, count_repeated, find_columns, read_columns
 from jobs.datafiles import DataFile
@@ -32,6 +32,7 @@ from jobs.schemas import PURCHASES
 from jobs.settle import Settled, settle
 
 REASONS = {
+    ORDER_MISSING: "the order item's order_id is that of no order",
     "order_date_missing": "the order has no order_date",
     "order_date_not_a_time": "order_date is no local date-time (YYYY-MM-DD HH:MM:SS)",
     "order_date_out_of_range": "order_date lies outside 2000-01-01..2100-01-01 UTC",
@@ -49,8 +50,9 @@ class Purchases:
     """What a run found in the database against what the lake holds."""
 
     counts: dict[str, Any] = field(default_factory=dict)
-    """``items`` read, ``purchases``, ``excluded``, ``without_order`` and ``quarantined``, ``other_devices`` by device,
-    ``duplicate_orders``: rows of orders whose id another row has already, and ``held``: purchases in the lake before."""
+    """``items`` read, ``purchases``, ``excluded`` and ``quarantined``, ``other_devices`` by device, ``without_order``: how many of
+    the quarantined have no order, ``duplicate_orders``: rows of orders whose id another row has already, and ``held``: purchases in
+    the lake before."""
     changed: set[Partition] = field(default_factory=set)
     added: Counter[Partition] = field(default_factory=Counter)
     """Of changed partitions, the items that the lake did not hold there."""
@@ -90,15 +92,16 @@ def read_purchases(spark: SparkSession, config: Config, lake: Lake, batch: int, 
     for key in vanished:
         compared.removed[key] = sum(file.rows for file in held[key])
     removes = [file for key in changed & held.keys() for file in held[key]]
+    arrived = _arrived(lake, compared.adds, removes) if first else read_items(lake.root, [])
     # What has moved to a day in the window is still held at its old one.
-    kept, left = rewrite_without_items(lake, older, _arrived(lake, compared.adds, removes)) if older else ([], [])
+    kept, left = rewrite_without_items(lake, older, arrived) if older else ([], [])
     for file in left:
         compared.removed[file.date, file.platform] += file.rows
     for file in kept:
         compared.removed[file.date, file.platform] -= file.rows
     return Purchases(
         counts={
-            **_counts(compared, windowed=first is not None),
+            **_counts(compared),
             "duplicate_orders": duplicates.result(),
             "held": sum(file.rows for files in held.values() for file in files),
         },
@@ -107,7 +110,7 @@ def read_purchases(spark: SparkSession, config: Config, lake: Lake, batch: int, 
         removed=compared.removed,
         adds=[*compared.adds, *kept],
         removes=[*removes, *left],
-        rejects=settle(lake, compared.rejects, first),
+        rejects=settle(lake, compared.rejects, first, arrived),
     )
 
 
@@ -158,7 +161,7 @@ def _find_tables(spark: SparkSession, config: Config, first: date | None) -> _Ta
 def classify(orders: DataFrame, items: DataFrame, config: Config) -> DataFrame:
     """Each order item with its order, ``platform``, ``time`` (UTC) and ``kind``: what becomes of it.
 
-    Kinds: ``purchase``, ``excluded`` (by status), ``other_device``, ``without_order``, or one of ``REASONS``.
+    Kinds: ``purchase``, ``excluded`` (by status), ``other_device``, or one of ``REASONS``.
     """
     joined = items.join(each_once(orders), F.col("item_order_id") == F.col("order_id"), how="left")
     local = F.when(F.col("order_date").rlike(_LOCAL_TIME), F.expr("try_cast(trim(order_date) as timestamp_ntz)"))
@@ -169,7 +172,7 @@ def classify(orders: DataFrame, items: DataFrame, config: Config) -> DataFrame:
         .withColumn("time", utc)
         .withColumn(
             "kind",
-            F.when(F.col("order_id").isNull(), "without_order")
+            F.when(F.col("order_id").isNull(), ORDER_MISSING)
             .when(F.col("platform").isNull(), OTHER_DEVICE)
             .when(F.lower(F.trim("status")).isin(excluded), "excluded")
             .when(F.col("order_date").isNull(), "order_date_missing")
@@ -192,12 +195,19 @@ def each_once(orders: DataFrame) -> DataFrame:
 
 
 def to_items(items: DataFrame, first: date | None) -> DataFrame:
-    """Classified items with the columns of ``jobs.compare.ITEM``; purchases up to the day ``first`` are only counted."""
+    """Classified items with the columns of ``jobs.compare.ITEM``; purchases up to the day ``first`` are only counted.
+
+    With a first day an item without its order is left out: the order left the window between two readings.
+    """
+    if first is not None:
+        items = items.filter(F.col("kind") != ORDER_MISSING)
     date = F.when(F.col("kind") == PURCHASE, F.to_date("time"))
     compared = date if first is None else F.when(date > F.lit(first), date)
     rejected = F.col("kind").isin(list(REASONS))
-    raw = F.to_json(F.struct("order_id", "item_id", "order_date", "status", "device", "product")).cast("binary")
-    detail = F.concat(F.lit("order "), F.col("order_id"), F.lit(", item "), F.col("item_id"))
+    order_id = F.col("item_order_id").alias("order_id")  # the order's own, where there is one
+    raw = F.to_json(F.struct(order_id, "item_id", "order_date", "status", "device", "product")).cast("binary")
+    named = F.coalesce("item_order_id", F.lit("(none)"))
+    detail = F.concat(F.lit("order "), named, F.lit(", item "), F.col("item_id"))
     columns = {"date": compared, "raw": F.when(rejected, raw), "detail": F.when(rejected, detail)}
     return items.withColumns(columns).select(*ITEM)
 
@@ -208,16 +218,14 @@ def _by_partition(items: DataFrame) -> DataFrame:
     return items.repartition("date", "platform", spread).sortWithinPartitions("date", "platform")
 
 
-def _counts(compared: Compared, *, windowed: bool) -> dict[str, Any]:
+def _counts(compared: Compared) -> dict[str, Any]:
     kinds = compared.kinds
-    if windowed:  # an item without its order: the order lies outside the window
-        del kinds["without_order"]
     return {
         "items": kinds.total(),
         "purchases": kinds[PURCHASE],
         "excluded": kinds["excluded"],
-        "without_order": kinds["without_order"],
         "quarantined": sum(kinds[reason] for reason in REASONS),
+        "without_order": kinds[ORDER_MISSING],
         "other_devices": dict(compared.devices),
     }
 

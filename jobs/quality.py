@@ -102,8 +102,8 @@ def _purchases_lost(purchases: Purchases, config: Config) -> Iterator[tuple[str,
             "purchases_lost",
             f"{lost:,} of {held:,} purchases are no longer in the database on their day, more than purchases_lost_limit = "
             f"{config.purchases_lost_limit:.0%}: of {counts['items']:,} order items {counts['purchases']:,} are purchases, "
-            f"{counts['quarantined']:,} are quarantined, {devices:,} of other devices, {counts['excluded']:,} excluded, "
-            f"{counts['without_order']:,} without order; is CTR_PURCHASES_URL the right database?",
+            f"{counts['quarantined']:,} are quarantined ({counts['without_order']:,} without order), {devices:,} of other devices, "
+            f"{counts['excluded']:,} excluded; is CTR_PURCHASES_URL the right database?",
         )
 
 

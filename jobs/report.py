@@ -64,7 +64,9 @@ class Report(Outcome):
         self._warn("lie in no folder of a platform and are not read", [file.path for file in batch.unknown])
         self._warn("are copies of others and add nothing", [file.path for file, _ in batch.duplicates])
         if self.purchases.get("without_order"):
-            self.warnings.append(f"{self.purchases['without_order']:,} order items have no order and are in no CTR")
+            self.warnings.append(
+                f"{self.purchases['without_order']:,} order items have no order and are in no CTR: quarantined as order_missing"
+            )
         if self.purchases.get("duplicate_orders"):
             self.warnings.append(
                 f"{self.purchases['duplicate_orders']:,} rows of orders have the id of another row; of each id the newest counts"
@@ -143,8 +145,7 @@ class Report(Outcome):
         account, bought = self.account, self.purchases
         records = {"decoded": account.decoded, "quarantined": account.quarantined_records, "blank": account.blank}
         events = {"views": account.views, "ignored": account.ignored, "quarantined": account.quarantined_events}
-        kinds = ("purchases", "excluded", "without_order", "quarantined")
-        items = {name.replace("_", " "): bought.get(name, 0) for name in kinds}
+        items = {name: bought.get(name, 0) for name in ("purchases", "excluded", "quarantined")}
         items["of other devices"] = sum(bought.get("other_devices", {}).values())
         read, megabytes = self.stages.get("read", 0.0), account.bytes / 1e6
         return [

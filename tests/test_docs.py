@@ -72,7 +72,7 @@ COLUMNS = {
     },
     "quarantine": {
         "date": "UTC day of the run",
-        "platform": "of the event file or of the order",
+        "platform": "of the event file or of the order; `none` where there is no order",
         "source": "`events` or `purchases`",
         "reason": "one of [those listed](quarantine.md#reasons)",
         "detail": "what was found, or which order and item; nothing of a person",

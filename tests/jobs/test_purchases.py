@@ -79,7 +79,7 @@ def test_each_order_item_gets_its_order_and_a_kind(spark, shop):
         [
             ("10", "iOS", at("2016-02-01 12:00:00"), "purchase"),
             ("20", None, at("2016-02-01 00:00:00"), "other_device"),
-            ("30", None, None, "without_order"),
+            ("30", None, None, "order_missing"),
         ],
         "item_id string, platform string, time timestamp, kind string",
     )
@@ -188,17 +188,20 @@ def test_rows_that_cannot_be_used_are_quarantined_once(spark, shop):
     shop.run("insert into order_items values (99, 77, 'orphan', 1)")
     found = shop.read(spark)
     assert (found.counts["purchases"], found.counts["without_order"]) == (1, 1)
-    assert found.counts["quarantined"] == 6
+    assert found.counts["quarantined"] == 7
     rejects = shop.lake.read(QUARANTINE).to_pylist()
     assert sorted((row["reason"], row["detail"]) for row in rejects) == [
         ("order_date_missing", "order 4, item 40"),
         ("order_date_not_a_time", "order 2, item 20"),
         ("order_date_not_a_time", "order 3, item 30"),
         ("order_date_out_of_range", "order 5, item 50"),
+        ("order_missing", "order 77, item 99"),
         ("product_missing", "order 1, item 10"),
         ("product_missing", "order 1, item 11"),
     ]
     assert b'"order_date":"01/02/2016"' in next(row["raw"] for row in rejects if row["detail"] == "order 2, item 20")
+    [orphan] = [row for row in rejects if row["reason"] == "order_missing"]
+    assert (orphan["platform"], orphan["raw"]) == ("none", b'{"order_id":"77","item_id":"99","product":"orphan"}')
     assert not shop.read(spark).rejects
 
 
@@ -221,6 +224,27 @@ def test_a_rejected_item_leaves_the_quarantine_when_its_row_became_good(spark, s
     shop.run("delete from order_items")
     shop.read(spark)
     assert rejected(shop) == [("stray_text", None), ("stray_text", None)]
+
+
+def test_an_item_without_its_order_is_in_the_quarantine_until_the_order_comes(spark, shop):
+    shop.run("insert into order_items values (10, 1, 'a', 1), (20, 2, 'a', 1), (30, 3, 'a', 1), (40, null, 'a', 1)")
+    shop.read(spark)
+    shop.order(1)
+    shop.order(2, device="Desktop")
+    shop.read(spark)
+    assert rejected(shop) == [("order_missing", "order (none), item 40"), ("order_missing", "order 3, item 30")]
+    assert [row["item_id"] for row in shop.rows()] == ["10"]
+
+
+def test_a_window_takes_out_of_the_quarantine_only_what_became_a_purchase(spark, shop):
+    shop.run("insert into order_items values (10, 1, 'a', 1), (20, 2, 'a', 1)")
+    shop.read(spark)
+    shop.run("insert into order_items values (30, 3, 'a', 1)")
+    shop.order(2, time="2016-02-09 10:00:00")
+    found = shop.read(spark, purchases_days=5)
+    assert (found.counts["items"], found.counts["without_order"]) == (1, 0)  # of item 30 nothing was read
+    assert rejected(shop) == [("order_missing", "order 1, item 10")]
+    assert not shop.read(spark, purchases_days=5).rejects
 
 
 def test_a_rejected_item_whose_row_is_bad_in_another_way_is_there_once(spark, shop):

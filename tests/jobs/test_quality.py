@@ -89,11 +89,13 @@ def test_purchases_that_the_database_no_longer_gives_count_whatever_comes_instea
 def test_lost_purchases_are_told_with_what_became_of_them(place):
     found = place.check(
         touched=(),
-        purchases=bought(1000, removed=1000, items=1000, quarantined=700, other_devices={"TV": 200}, excluded=100),
+        purchases=bought(
+            1000, removed=1000, items=1000, quarantined=700, without_order=600, other_devices={"TV": 200}, excluded=100
+        ),
     )["purchases_lost"]
     assert found == (
         "1,000 of 1,000 purchases are no longer in the database on their day, more than purchases_lost_limit = 20%: of 1,000 "
-        "order items 0 are purchases, 700 are quarantined, 200 of other devices, 100 excluded, 0 without order; is "
+        "order items 0 are purchases, 700 are quarantined (600 without order), 200 of other devices, 100 excluded; is "
         "CTR_PURCHASES_URL the right database?"
     )
     assert "purchases_lost" not in place.check(touched=(), purchases=bought(1000, removed=1000), purchases_lost_limit=1)
