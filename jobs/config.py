@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 LIMITS = (
     "quarantined",
+    "failed_files",
     "purchases_lost",
     "items_quarantined",
     "few_views",
@@ -173,7 +174,7 @@ class Config(BaseSettings):
     )
     retired_platforms: Names = Field((), description="platforms that deliver no more: they are behind for ever")
     fatal_limits: Names = Field(
-        ("quarantined", "purchases_lost"),
+        ("quarantined", "failed_files", "purchases_lost"),
         description=f"limits that make a run exit 3, the others warn; of {', '.join(LIMITS)}",
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -43,14 +43,16 @@ def check_quality(
     config: Config,
     today: date,
     purchases: Purchases | None = None,
+    failed: Sequence[str] = (),
 ) -> list[Finding]:
     """What of the limits a batch passed: its account, the touched partitions as they are now in the lake, and what is missing.
 
-    Without ``purchases`` the database was not read.
+    Without ``purchases`` the database was not read; ``failed`` are the event files that could not be read, each with the reason.
     """
     rows = {(row["date"], row["platform"]): row for row in lake.read(COVERAGE).to_pylist()}
     found = [
         *_quarantined(account, config),
+        *_failed_files(failed),
         *(_purchases_lost(purchases, config) if purchases else ()),
         *(_items_quarantined(purchases, config) if purchases else ()),
         *_few_views(rows, touched, config, today),
@@ -86,6 +88,15 @@ def _quarantined(account: Account, config: Config) -> Iterator[tuple[str, str]]:
             "quarantined",
             f"{share:.2%} of the records or product events were quarantined, more than quarantine_limit = "
             f"{config.quarantine_limit:.2%}: ./spark-submit.sh status shows the reasons",
+        )
+
+
+def _failed_files(failed: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Of such a file nothing was counted: CTR lacks its views until it can be read."""
+    if failed:
+        yield (
+            "failed_files",
+            f"files that could not be read and are tried again by the next run: {len(failed):,}: {_listed(failed)}",
         )
 
 
@@ -185,6 +196,6 @@ def _above_one(lake: Lake, touched: set[Partition]) -> Iterator[tuple[str, str]]
         yield "ctr_above_1", f"products with a CTR above 1 on a day: {count:,}, on {_listed(sorted(days))}"
 
 
-def _listed(names: list[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
     return f"{', '.join(names[:_SHOWN])}{more}"

@@ -30,6 +30,8 @@ class Report(Outcome):
     left: int = 0
     """Batches that are still to do."""
     files: Counter[str] = field(default_factory=Counter)
+    failed: list[str] = field(default_factory=list)
+    """Paths of the event files that could not be read, each with the reason."""
     account: Account = field(default_factory=Account)
     bytes_on_disk: int = 0
     purchases: dict[str, Any] = field(default_factory=dict)
@@ -79,6 +81,7 @@ class Report(Outcome):
         batch = plan.batch
         failed = [(file.path, result.failure) for file in batch.files if (result := read.files[file.file_id]).failure]
         failed += [(file.path, reason) for file, reason in batch.failed]
+        self.failed = [f"{path} ({why})" for path, why in failed]
         self.files.update(loaded=len(batch.files) + len(batch.failed) - len(failed), failed=len(failed))
         self.files["replaced"] = len(displaced.gone)
         done = {file.file_id for file in batch.files if read.files[file.file_id].failure is None}
@@ -101,7 +104,6 @@ class Report(Outcome):
             ),
             "partitions": by_age(((day, 1) for day, _ in touched), today),
         }
-        self._warn("could not be read and are tried again by the next run", [f"{path} ({why})" for path, why in failed])
 
     def to_json(self) -> dict[str, Any]:
         """The ``report`` of the publication (docs/lake.md)."""

@@ -125,7 +125,7 @@ class Run:
 
     def _check(self, report: Report, purchases: Purchases, touched: set[Partition]) -> None:
         """Data-quality limits; on a night with nothing new, too: it may be new that nothing comes."""
-        findings = check_quality(self.lake, report.account, touched, self.config, self.day, purchases)
+        findings = check_quality(self.lake, report.account, touched, self.config, self.day, purchases, report.failed)
         report.add_findings(findings, self.config)
 
     def _say_progress(self, plan: Plan, report: Report) -> None:

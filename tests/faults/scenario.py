@@ -62,6 +62,7 @@ class Night:
             "CTR_PURCHASES_URL": f"jdbc:sqlite:{self.root / 'shop.db'}",
             "CTR_BATCH_BYTES": str(BATCH_BYTES),
             "CTR_QUARANTINE_LIMIT": "1",
+            "CTR_FATAL_LIMITS": "purchases_lost",  # a file of the first night is cut
         }
 
     def run(

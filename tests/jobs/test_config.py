@@ -113,7 +113,7 @@ def test_a_spelling_may_stand_twice_for_one_platform(conf):
         (
             "FATAL_LIMITS",
             "quarantine",
-            "fatal_limits: found 'quarantine': quarantine: wanted only quarantined, purchases",
+            "fatal_limits: found 'quarantine': quarantine: wanted only quarantined, failed_files",
         ),
         ("RETIRED_PLATFORMS", "[iOS]", "retired_platforms: found '[iOS]': wanted a JSON list such as"),
         ("EXCLUDED_STATUSES", "[1]", "excluded_statuses.0: found 1: Input should be a valid string"),

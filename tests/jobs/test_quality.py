@@ -40,9 +40,9 @@ class Place:
         table = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in full], schema=CTR_DAY.schema)
         self.lake.commit(CTR_DAY, 1, write_partitions(self.lake.root, CTR_DAY, table, ["product"]))
 
-    def check(self, account=None, touched=((DAY, "iOS"),), today=TODAY, purchases=None, **settings):
+    def check(self, account=None, touched=((DAY, "iOS"),), today=TODAY, purchases=None, failed=(), **settings):
         config = Config(events="-", lake="-", purchases_url="jdbc:sqlite:-", **settings)
-        findings = check_quality(self.lake, account or Account(), set(touched), config, today, purchases)
+        findings = check_quality(self.lake, account or Account(), set(touched), config, today, purchases, failed)
         return {finding.limit: finding.text for finding in findings}
 
 
@@ -66,6 +66,11 @@ def test_nothing_touched_and_nothing_read_is_fine(place):
 )
 def test_the_share_of_records_or_product_events_counts(place, account, passed):
     assert ("quarantined" in place.check(account, touched=())) == passed
+
+
+def test_files_that_could_not_be_read_are_found_whatever_their_number(place):
+    assert place.check(touched=(), failed=["iOS/a.gz (cut)"])["failed_files"].endswith("next run: 1: iOS/a.gz (cut)")
+    assert place.check(touched=(), failed=list("abcdefg"))["failed_files"].endswith(": 7: a, b, c, d, e and 2 more")
 
 
 def bought(held, added=0, removed=0, **counts):

@@ -226,9 +226,13 @@ def test_a_file_that_cannot_be_read_is_failed_told_and_tried_again(world):
     world.put("iOS/a.gz", packed[:-9])
     [report] = world.run()
     assert world.states() == {"iOS/a.gz": "failed"}
-    assert any("iOS/a.gz" in warning for warning in report.warnings)
+    [told] = [warning for warning in report.warnings if "iOS/a.gz" in warning]
+    assert told.startswith(
+        "failed_files: files that could not be read and are tried again by the next run: 1: iOS/a.gz ("
+    )
+    assert (report.publication, report.exit_code) == (1, 3)
     world.put("iOS/a.gz", packed)
-    world.run()
+    assert world.run()[0].exit_code == 0
     assert world.days() == [("02-01", "iOS", "10_001", 1, 1)]
     assert lake_status(world.lake.root)["files"] == {"gone": 1, "loaded": 1}
 
@@ -320,7 +324,8 @@ def test_a_file_that_fails_again_for_the_same_reason_is_told_and_publishes_nothi
         assert [warning for warning in report.warnings if "could not be read" in warning] == [
             warning for warning in first.warnings if "could not be read" in warning
         ]
-        assert report.exit_code == first.exit_code == 0
+        assert report.exit_code == first.exit_code == 3
+    assert world.run(fatal_limits=())[0].exit_code == 0
     world.put("iOS/good", lines(message()))
     reports = world.run(batch_bytes=1)
     assert [report.publication for report in reports].count(None) == len(reports) - 1
