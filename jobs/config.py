@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from jobs.errors import UsageError
 from jobs.schemas import PLATFORMS
-from jobs.variables import unknown_variables
+from jobs.variables import SERVICE, unknown_variables
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -247,10 +247,10 @@ def load_config() -> Config:
         UsageError: the file cannot be read, or a setting has a wrong name or value; the text lists every fault.
     """
     file = Path(os.environ.get("CTR_CONF", ROOT / "conf" / "ctr.toml"))
-    values = _read(file)
-    faults = unknown_variables(os.environ, Config.model_fields)
+    document = _read(file)
+    faults = [*_misplaced(document), *unknown_variables(os.environ, Config.model_fields)]
     try:
-        config = Config(**values)
+        config = Config(**_values(document, file))
     except ValidationError as error:
         faults += [f"{'.'.join(map(str, fault['loc']))}: {_reason(fault)}" for fault in error.errors()]
     if faults:
@@ -260,6 +260,8 @@ def load_config() -> Config:
 
 def _reason(error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden":
+        if error["loc"][0] in SERVICE:
+            return "a setting of the service: write it below [serving]"
         return "no such setting (see the table of settings in README.md)"
     if error["type"] == "missing":
         return f"missing: set it in the file or as CTR_{str(error['loc'][0]).upper()}"
@@ -267,14 +269,33 @@ def _reason(error: ErrorDetails) -> str:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """Top-level keys and those of ``[jobs]``, paths made absolute; ``[serving]`` is the service's business."""
+    """What the file says; ``jobs`` and ``serving`` are sections, empty where it has none."""
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        document: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"cannot read the configuration {file}: {error}; set CTR_CONF to a readable file") from None
-    document.pop("serving", None)
-    values = {**document, **document.pop("jobs", {})}
-    values.pop("jobs", None)
+    for section in ("jobs", "serving"):
+        if not isinstance(found := document.setdefault(section, {}), dict):
+            raise UsageError(f"wrong setting in {file}: {section}: found {found!r}, wanted a section [{section}]")
+    return document
+
+
+def _misplaced(document: dict[str, Any]) -> list[str]:
+    """A line for each setting of the jobs in ``[serving]``, where it would be passed over, and for ``lake`` in ``[jobs]``."""
+    faults = [
+        f"serving.{name}: a setting of the jobs: write it on the top level, or below [jobs]"
+        for name in document["serving"]
+        if name in Config.model_fields
+    ]
+    if "lake" in document["jobs"]:
+        faults.append("jobs.lake: lake stands on the top level, the service reads it too")
+    return faults
+
+
+def _values(document: dict[str, Any], file: Path) -> dict[str, Any]:
+    """Top-level keys and those of ``[jobs]``, paths made absolute; all else in ``[serving]`` is the service's business."""
+    values = {name: value for name, value in document.items() if name not in ("jobs", "serving")}
+    values |= document["jobs"]
     base = file.resolve().parent.parent
     for key in _PATHS:
         if key in values:

@@ -365,6 +365,11 @@ def _read(file: Path) -> dict[str, Any]:
     section = document.get("serving", {})
     if not isinstance(section, dict):
         raise SettingsError(f"wrong setting in {file}: serving: found {section!r}, wanted a section [serving]")
+    others = {**document, **_table(document.get("jobs"))}
+    if misplaced := [name for name in Settings.model_fields if name in others and name != "lake"]:
+        raise SettingsError(
+            f"wrong setting in {file}: {', '.join(misplaced)}: settings of the service: write them below [serving]"
+        )
     if "lake" in section:
         raise SettingsError(
             f"wrong setting in {file}: serving.lake: lake stands on the top level, the jobs read it too"
@@ -374,6 +379,11 @@ def _read(file: Path) -> dict[str, Any]:
         if name in values:
             values[name] = _absolute(str(values[name]), file.resolve().parent.parent)
     return values
+
+
+def _table(value: object) -> dict[str, Any]:
+    """A section of the file; what else stands in its place is the business of the jobs."""
+    return value if isinstance(value, dict) else {}
 
 
 def _absolute(path: str, base: Path) -> str:

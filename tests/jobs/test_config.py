@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.config import load_config, parse_bytes
+from jobs.config import ROOT, load_config, parse_bytes
 from jobs.errors import UsageError
 
 MINIMAL = 'events = "data/events"\nlake = "/srv/lake"\npurchases_url = "jdbc:sqlite:data/shop.db"\n'
@@ -151,6 +151,28 @@ def test_a_variable_of_another_program_is_no_setting(conf, monkeypatch):
     config = conf(MINIMAL)
     assert config.columns.order_date == ("order_date",)
     assert config.lake == "/srv/lake"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            '[serving]\ntask_bytes = "32m"\n',
+            "serving.task_bytes: a setting of the jobs: write it on the top level, or below [j",
+        ),
+        ("[serving]\n[serving.columns]\n", "serving.columns: a setting of the jobs"),
+        ("[jobs]\nport = 9\n", "port: a setting of the service: write it below [serving]"),
+        ('[jobs]\nlake = "y"\n', "jobs.lake: lake stands on the top level, the service reads it too"),
+        ("jobs = 3\n", "jobs: found 3, wanted a section [jobs]"),
+    ],
+)
+def test_a_setting_in_a_section_where_it_would_be_passed_over_is_a_fault(conf, text, told):
+    assert told in fault(conf, MINIMAL + text)
+
+
+def test_a_setting_of_the_jobs_behind_the_end_of_the_delivered_file_counts(conf):
+    delivered = (ROOT / "conf" / "ctr.toml").read_text()
+    assert conf(delivered + 'task_bytes = "32m"\n').task_bytes == 32 << 20
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,13 @@ def test_keys_of_the_jobs_are_no_business_of_the_service(conf):
     assert load_settings().lake.endswith("/x")
 
 
+@pytest.mark.parametrize("text", ["port = 9\nqueue = 1\n", "[jobs]\nqueue = 1\nport = 9\n"])
+def test_a_setting_outside_its_section_is_refused_with_its_place(conf, text):
+    conf('lake = "x"\n' * (text[0] == "[") + text)
+    with pytest.raises(SettingsError, match=r"port, queue: settings of the service: write them below \[serving\]"):
+        load_settings()
+
+
 def test_every_wrong_setting_is_named_at_once(conf):
     file = conf('lake = "x"\n[serving]\nprot = 1\nport = 70000\nbody_bytes = "much"\n')
     with pytest.raises(SettingsError) as caught:
