@@ -18,6 +18,7 @@ from typing_extensions import Self
 
 from serving.contract import TABLES
 from serving.errors import SettingsError
+from serving.variables import unknown_variables
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -338,11 +339,14 @@ def load_settings() -> Settings:
     """
     file = Path(os.environ.get("CTR_CONF") or ROOT / "conf" / "ctr.toml")
     values = _read(file)
+    faults = unknown_variables(os.environ, Settings.model_fields)
     try:
-        return Settings(**values)
+        settings = Settings(**values)
     except ValidationError as error:
-        faults = "; ".join(_reason(fault) for fault in error.errors())
-        raise SettingsError(f"wrong setting in {file} or CTR_*: {faults}") from None
+        faults += map(_reason, error.errors())
+    if faults:
+        raise SettingsError(f"wrong setting in {file} or CTR_*: {'; '.join(faults)}")
+    return settings
 
 
 def _reason(fault: ErrorDetails) -> str:
