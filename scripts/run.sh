@@ -10,6 +10,8 @@ mkdir -p "${1:-$root/data}"
 data=$(cd "${1:-$root/data}" && pwd)
 # The sample must never get into a lake or a database of one's own, so what is configured does not count here.
 export CTR_EVENTS=$data/sample/events CTR_LAKE=$data/lake CTR_PURCHASES_URL=jdbc:sqlite:$data/sample/purchases.db
+# Who may ask a service of one's own is no matter of the sample's, which is asked without a key.
+unset CTR_API_KEYS_FILE CTR_JWT_JWKS CTR_JWT_ISSUER CTR_JWT_AUDIENCE
 
 python() { "$root/scripts/python.sh" "$@"; }
 

@@ -1,6 +1,6 @@
 """What ``make run`` needs of the service: is its port free, is it ready, one request with its answer.
 
-``scripts/service.py free``: exit code 1 and one line if the port is taken.
+``scripts/service.py free``: exit code 1 and one line if the port is taken, or callers would need a key.
 ``scripts/service.py example PID``: waits for the service (process PID) and shows a request with its answer.
 """
 
@@ -29,6 +29,7 @@ def main(arguments: list[str]) -> int:
     try:
         settings = load_settings()
         if arguments == ["free"]:
+            check_open(settings)
             check_free(settings.host, settings.port)
         elif arguments[:1] == ["example"] and len(arguments) == 2:
             address = address_of(settings)
@@ -59,6 +60,19 @@ def address_of(settings: Settings) -> str:
     if ip.is_unspecified:
         host = "127.0.0.1" if ip.version == 4 else "::1"
     return f"http://[{host}]:{settings.port}" if ip.version == 6 else f"http://{host}:{settings.port}"
+
+
+def check_open(settings: Settings) -> None:
+    """Returns if the service answers without a key.
+
+    Raises:
+        ServiceError: it does not: the file of settings names keys or the issuer of JWTs.
+    """
+    if settings.closed:
+        raise ServiceError(
+            "api_keys_file or jwt_jwks stands in the file of settings, and make run asks without a key: take them out, or name "
+            "another file by CTR_CONF"
+        )
 
 
 def check_free(host: str, port: int) -> None:

@@ -304,6 +304,23 @@ def test_make_run_with_a_port_in_use_says_so_before_any_work(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_make_run_with_keys_in_the_file_of_settings_says_so_before_any_work(tmp_path: Path) -> None:
+    conf = tmp_path / "ctr.toml"
+    conf.write_text('[serving]\napi_keys_file = "keys.json"\n')
+    done = subprocess.run(
+        [str(ROOT / "scripts" / "run.sh"), str(tmp_path / "data")],
+        env={**clean_environment(), "CTR_CONF": str(conf)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "api_keys_file or jwt_jwks stands in the file of settings, and make run asks without a key"
+    )
+    assert list((tmp_path / "data").iterdir()) == []
+
+
 @pytest.mark.slow
 @pytest.mark.path
 def test_make_run_shows_an_answer_ends_on_ctrl_c_and_does_nothing_twice(tmp_path: Path) -> None:
@@ -318,6 +335,10 @@ def test_make_run_shows_an_answer_ends_on_ctrl_c_and_does_nothing_twice(tmp_path
     assert sorted(tmp_path.glob("lake/*/_delta_log/*.json")) == versions
 
 
+KEYS = {"CTR_API_KEYS_FILE": "/nowhere", "CTR_JWT_JWKS": "/nowhere", "CTR_JWT_ISSUER": "i", "CTR_JWT_AUDIENCE": "a"}
+"""Of the shell; the sample is served without."""
+
+
 def run_until_served(folder: Path) -> str:
     """Runs the script of make run until it serves, then presses Ctrl-C as a terminal does; what it printed."""
     with socket.socket() as probe:
@@ -326,7 +347,7 @@ def run_until_served(folder: Path) -> str:
     with (folder / "printed").open("w+") as printed:
         process = subprocess.Popen(
             [str(ROOT / "scripts" / "run.sh"), str(folder)],
-            env={**clean_environment(), "CTR_PORT": str(port)},
+            env={**clean_environment(), "CTR_PORT": str(port), **KEYS},
             stdin=subprocess.DEVNULL,
             stdout=printed,
             stderr=subprocess.STDOUT,
