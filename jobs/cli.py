@@ -20,6 +20,7 @@ from jobs.config import Config, load_config
 from jobs.disk import disk_failure
 from jobs.errors import JobError, UsageError
 from jobs.memory import memory_failure
+from jobs.output import Output
 
 JOBS = (daily, backfill, replay, maintain, rollback, audit, status)
 """The modules of the jobs: each has ``add_parser`` and ``run``."""
@@ -28,7 +29,7 @@ JOBS = (daily, backfill, replay, maintain, rollback, audit, status)
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one job; its exit code."""
     arguments = make_parser().parse_args(argv)
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = Output(width=None if sys.stdout.isatty() else 140)
     try:
         return _run(arguments, load_config(), console)
     except UsageError as error:

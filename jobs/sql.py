@@ -18,6 +18,7 @@ from pyarrow.dataset import Expression, FileSystemDataset, field, get_partition_
 from jobs.config import load_config
 from jobs.errors import JobError, UsageError
 from jobs.lake import Lake, existing_lake
+from jobs.output import drop_output
 from jobs.publish import published
 from jobs.rollback import find_publication
 from jobs.schemas import PARTITION, PUBLICATIONS, PUBLISHED
@@ -39,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         answer = connection.sql(arguments.query)
         if answer is not None:
             answer.show(max_rows=_ROWS, max_width=10_000, max_col_width=200)
+            sys.stdout.flush()
+    except BrokenPipeError:
+        drop_output()
     except JobError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace, config: Config, console: Console) -> int:
     """Prints the status; 0."""
     status = lake_status(config.lake)
     if arguments.json:
-        print(json.dumps(status, indent=2))
+        console.out(json.dumps(status, indent=2), highlight=False)
     else:
         show_status(status, console)
     return 0
