@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from jobs.discover import EventFile, Listing
-from jobs.ledger import ARCHIVE, FAILED, PLANNED, Ledger, Statement
+from jobs.ledger import ARCHIVE, FAILED, LOADED, PLANNED, Ledger, Statement
 from jobs.paths import archive_of
 
 
@@ -38,8 +38,8 @@ class Source:
         return not (self._files or self._unfinished)
 
     def removed(self) -> list[str]:
-        """Paths of loaded files and of their copies that are not there any more, whatever they would hold; in order."""
-        return sorted(known.path for known in self.ledger.held() if not self._has(known))
+        """Paths of loaded files that are not there any more, whatever they would hold; in order. Copies of them never had rows."""
+        return sorted(known.path for known in self.ledger.held() if known.state == LOADED and not self._has(known))
 
     def given_up(self) -> list[Statement]:
         """Files that no run could read, or that a dead run was about to, and that are not there any more as they were.

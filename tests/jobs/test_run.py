@@ -547,6 +547,19 @@ def test_files_that_are_removed_at_the_source_keep_their_rows_and_are_named(worl
     assert len(world.days()) == 8
 
 
+def test_a_copy_that_is_removed_is_told_only_once_the_rows_are_its_own(world):
+    world.put("iOS/a", lines(message()))
+    world.put("iOS/copy", lines(message()))
+    world.run()
+    (world.path / "events/iOS/copy").unlink()
+    [report] = world.run()
+    assert (report.files["removed"], report.warnings) == (0, [])
+    world.put("iOS/a", lines(message(event("other"), message_id="2")))
+    world.run()
+    [report] = world.run()
+    assert report.warnings == ["files that were loaded and are gone from the source (their rows stay): 1: iOS/copy"]
+
+
 def test_a_loaded_file_that_is_set_apart_is_not_removed(world):
     world.put("iOS/a", lines(message()))
     world.run()
