@@ -19,7 +19,7 @@ jobs:
   replay     try the quarantine again after a fix, and publish
   maintain   merge small files, drop what is out of date, free the disk
   publish    put an older publication back as a new one
-  audit      recompute random cells from the raw files and the database
+  audit      recompute random cells, or all of a product, from the raw files and the database
   status     what the lake holds: publications, files, watermarks
 
   ./spark-submit.sh JOB --help                       the options of a job

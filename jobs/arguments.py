@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from jobs.config import parse_bytes
 from jobs.errors import UsageError
+from jobs.schemas import PLATFORMS
 
 if TYPE_CHECKING:
     Jobs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -19,6 +20,14 @@ def day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no day: wanted YYYY-MM-DD") from None
+
+
+def platform(text: str) -> str:
+    """A platform from its name in any case."""
+    for name in PLATFORMS:
+        if name.lower() == text.lower():
+            return name
+    raise argparse.ArgumentTypeError(f"{text!r} is no platform: wanted one of {', '.join(PLATFORMS)}")
 
 
 def check_days(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,7 @@
-"""Which cells are looked at: random days, and in them products with many views, with few, with purchases, and cells of nothing."""
+"""Which cells are looked at: every one of what somebody asks for, or some of random days.
+
+Those are of products with many views, with few, with purchases, and cells of nothing.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.errors import JobError
+from jobs.errors import JobError, UsageError
 from jobs.lake import Lake, Partition
 from jobs.schemas import COVERAGE, CTR_DAY, CTR_HOUR, CTR_MINUTE, Table
 
@@ -22,7 +25,13 @@ MINUTES = {CTR_MINUTE: 1, CTR_HOUR: 60, CTR_DAY: 1440}
 KINDS = ("many views", "with purchases", "few views", "any", "nothing there")
 """What cells are of: products by their day, and buckets in which a product has neither a view nor a purchase."""
 
+ASKED = "asked for"
+"""What cells are of that are not drawn."""
+
 TOTAL = "all products"
+
+MOST_CELLS = 1_000_000
+"""Cells that are held, some 1 GB."""
 
 _TABLES = (CTR_MINUTE, CTR_MINUTE, CTR_HOUR, CTR_DAY)
 """Minutes twice as often: the other two are made from them."""
@@ -66,11 +75,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Period:
-    """The days to choose ``days`` of; ``first`` and ``last`` are both included."""
+    """The days to choose ``days`` of, or to take all of (None); ``first`` and ``last`` are both included."""
 
     first: date | None = None
     last: date | None = None
-    days: int = 3
+    days: int | None = 3
 
     def choose(self, known: Iterable[Partition], dice: random.Random) -> list[Partition]:
         """All known platforms of some days of the period."""
@@ -78,8 +87,58 @@ class Period:
         inside = sorted(
             {day for day, _ in known if (not self.first or day >= self.first) and (not self.last or day <= self.last)}
         )
-        chosen = set(dice.sample(inside, min(self.days, len(inside))))
+        chosen = set(inside if self.days is None else dice.sample(inside, min(self.days, len(inside))))
         return [partition for partition in known if partition[0] in chosen]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Platforms and products of which every cell is looked at; an empty one of the two: all of them."""
+
+    platforms: tuple[str, ...] = ()
+    products: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.platforms or self.products)
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.platforms) or 'all platforms'}, {', '.join(self.products) or TOTAL}"
+
+
+def every_cell(
+    lake: Lake, publication: dict[str, Any], loaded: set[Partition], period: Period, asked: Asked
+) -> list[Cell]:
+    """Every bucket of each rollup in which what is asked for has a row, and whole days, so that a row that is missing shows.
+
+    Whole days are those of its products, and where none is named, those of all products together.
+
+    Raises:
+        JobError: no day of the period has a view or a purchase on these platforms.
+        UsageError: they are more than memory has room for.
+    """
+    counts = _Published(lake, publication)
+    cells: list[Cell] = []
+    for partition in _partitions(lake, publication, loaded, period, random.Random(), asked.platforms):
+        rows = {table: _by_product(counts.read(table, partition, set(asked.products) or None)) for table in MINUTES}
+        products = set(asked.products) or {product for there in rows.values() for product in there}
+        for table, there in rows.items():
+            for product in products:
+                cells += _buckets(table, partition, product, there.get(product, {}))
+        if not asked.products:
+            cells.append(_total(partition, counts.read(CTR_DAY, partition)))
+        if len(cells) > MOST_CELLS:
+            raise UsageError(
+                f"more than {MOST_CELLS:,} cells of {asked}: ask for fewer days (--from, --to) or products (--product)"
+            )
+    return _in_order(cells)
+
+
+def _buckets(table: Table, partition: Partition, product: str, there: dict[datetime, Counts]) -> list[Cell]:
+    """All buckets of a product, and its whole day."""
+    midnight = _midnight(partition[0])
+    found = {(start, MINUTES[table]): numbers for start, numbers in there.items()}
+    found[midnight, 1440] = _sum(there)
+    return [Cell(ASKED, table.name, partition[1], product, *place, *numbers) for place, numbers in found.items()]
 
 
 def choose_cells(
@@ -97,11 +156,7 @@ def choose_cells(
     Raises:
         JobError: no day of the period has a view or a purchase.
     """
-    coverage = lake.read(COVERAGE, version=publication[f"{COVERAGE.name}_version"]).to_pylist()
-    covered = {(row["date"], row["platform"]) for row in coverage if row["views"] or row["purchases"]}
-    partitions = period.choose(covered | loaded, dice)
-    if not partitions:
-        raise JobError("nothing to check: no day of the period has a view or a purchase; see ./spark-submit.sh status")
+    partitions = _partitions(lake, publication, loaded, period, dice)
     counts = _Published(lake, publication)
     days = {partition: counts.read(CTR_DAY, partition) for partition in partitions}
     everything = sorted({row["product"] for rows in days.values() for row in rows})
@@ -110,6 +165,31 @@ def choose_cells(
     for place, partition in enumerate(partitions):
         budget = sample // len(partitions) + (place < sample % len(partitions))
         cells += _choose(counts, partition, _pools(days[partition], everything), budget, dice)
+    return _in_order(cells)
+
+
+def _partitions(
+    lake: Lake,
+    publication: dict[str, Any],
+    loaded: set[Partition],
+    period: Period,
+    dice: random.Random,
+    platforms: tuple[str, ...] = (),
+) -> list[Partition]:
+    """Days of the period that have counts, or should have, on these platforms (none named: on all)."""
+    coverage = lake.read(COVERAGE, version=publication[f"{COVERAGE.name}_version"]).to_pylist()
+    covered = {(row["date"], row["platform"]) for row in coverage if row["views"] or row["purchases"]}
+    known = {partition for partition in covered | loaded if not platforms or partition[1] in platforms}
+    partitions = period.choose(known, dice)
+    if not partitions:
+        where = f" on {', '.join(platforms)}" if platforms else ""
+        raise JobError(
+            f"nothing to check: no day of the period has a view or a purchase{where}; see ./spark-submit.sh status"
+        )
+    return partitions
+
+
+def _in_order(cells: list[Cell]) -> list[Cell]:
     return sorted(cells, key=lambda cell: (cell.start, cell.platform, cell.product or "", cell.table))
 
 
@@ -136,7 +216,7 @@ def _bucket(
     kind: str, day: date, table: Table, there: dict[datetime, Counts], dice: random.Random
 ) -> tuple[datetime, int, Counts]:
     """Start, minutes and counts of one of a product's buckets, or of its whole day: so a row that is missing shows."""
-    midnight = datetime(day.year, day.month, day.day, tzinfo=timezone.utc)
+    midnight = _midnight(day)
     minutes = MINUTES[table]
     if kind == "nothing there":
         for _ in range(_TRIES):
@@ -144,7 +224,7 @@ def _bucket(
             if start not in there:
                 return start, minutes, (0, 0)
     if not there or dice.random() < _WHOLE_DAYS:
-        return midnight, 1440, (sum(views for views, _ in there.values()), sum(bought for _, bought in there.values()))
+        return midnight, 1440, _sum(there)
     bought = [start for start, (_, purchases) in there.items() if purchases]
     start = dice.choice(sorted(bought if kind == "with purchases" and bought else there))
     return start, minutes, there[start]
@@ -174,9 +254,16 @@ def _by_product(rows: list[dict[str, Any]]) -> dict[str, dict[datetime, Counts]]
 
 def _total(partition: Partition, rows: list[dict[str, Any]]) -> Cell:
     day, platform = partition
-    midnight = datetime(day.year, day.month, day.day, tzinfo=timezone.utc)
     views, purchases = (sum(row[name] for row in rows) for name in ("views", "purchases"))
-    return Cell(TOTAL, CTR_DAY.name, platform, None, midnight, 1440, views, purchases)
+    return Cell(TOTAL, CTR_DAY.name, platform, None, _midnight(day), 1440, views, purchases)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=timezone.utc)
+
+
+def _sum(there: dict[datetime, Counts]) -> Counts:
+    return sum(views for views, _ in there.values()), sum(bought for _, bought in there.values())
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Grid
 
-from jobs.audit.cells import KINDS, TOTAL, Cell
+from jobs.audit.cells import ASKED, KINDS, TOTAL, Asked, Cell
 from jobs.audit.views import Recount
 
 OK, MISMATCH = 0, 3
@@ -25,6 +25,8 @@ class Findings:
     cells: list[Cell]
     views: Recount
     purchases: Counter[Cell]
+    asked: Asked
+    """What the cells are of; none: they were chosen by ``seed``."""
 
     def differs(self, cell: Cell) -> bool:
         """Whether a number that can be told is another one than published."""
@@ -52,7 +54,7 @@ class Findings:
         more = f" and {len(days) - _SHOWN_DAYS:,} more days" if len(days) > _SHOWN_DAYS else ""
         console.print(
             f"audit of publication {self.publication['publication']}, {', '.join(map(str, days[:_SHOWN_DAYS]))}{more}; "
-            f"--seed {self.seed}",
+            f"{f'every cell of {self.asked}' if self.asked else f'--seed {self.seed}'}: {len(self.cells):,} cells",
             highlight=False,
             soft_wrap=True,
         )
@@ -66,17 +68,23 @@ class Findings:
         lines += [f"not checkable: {reason}" for reason in reasons[:_SHOWN_CELLS]]
         if len(reasons) > _SHOWN_CELLS:
             lines.append(f"not checkable: {len(reasons) - _SHOWN_CELLS:,} more files")
+        lines += [f"nothing is published of {product} on these days" for product in self._unknown()]
         if any(self.purchases[cell] != cell.purchases for cell in self.mismatches):
             lines.append(
                 f"purchases differ: orders that changed since {self.publication['published_at']:%Y-%m-%d %H:%M} UTC do that too; "
-                "run ./spark-submit.sh daily and audit again with the same --seed"
+                f"run ./spark-submit.sh daily and audit again in the same way{'' if self.asked else ' (--seed)'}"
             )
         for line in lines:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
+    def _unknown(self) -> list[str]:
+        """Products that were asked for and have neither a view nor a purchase: a misspelt one is the same everywhere."""
+        known = {cell.product for cell in self.cells if cell.views or cell.purchases}
+        return [product for product in self.asked.products if product not in known]
+
     def _summary(self) -> Grid:
         grid = Grid("cells", "checked", "same", "different", "not checkable")
-        for kind in (*KINDS, TOTAL, None):
+        for kind in (*((ASKED,) if self.asked else KINDS), TOTAL, None):
             cells = [cell for cell in self.cells if kind in (None, cell.kind)]
             checked = [cell for cell in cells if cell.partition not in self.views.unchecked]
             different = sum(map(self.differs, cells))

@@ -33,7 +33,7 @@ class TooManyViews(Exception):
     """The views of the chosen days do not fit into memory."""
 
     def __init__(self) -> None:
-        super().__init__(f"more than {MOST_VIEWS:,} views on the chosen days; ask for fewer --days")
+        super().__init__(f"more than {MOST_VIEWS:,} views on the chosen days; ask for fewer (--days; --from, --to)")
 
 
 class ViewsOnce:
@@ -75,10 +75,15 @@ class ViewsOnce:
 
 class _Day:
     def __init__(self, cells: Iterable[Cell]) -> None:
-        self._cells: dict[str | None, list[tuple[int, int, Cell]]] = defaultdict(list)
+        self._totals: list[Cell] = []
+        self._cells: dict[str, dict[int, dict[int, list[Cell]]]] = defaultdict(lambda: defaultdict(dict))
+        """Of a product by length and start, in milliseconds: the start is a multiple of the length."""
         for cell in cells:
-            start = _ms_of_day(cell.start)
-            self._cells[cell.product].append((start, start + cell.minutes * 60_000, cell))
+            if cell.product is None:
+                self._totals.append(cell)
+            else:
+                starts = self._cells[cell.product][cell.minutes * 60_000]
+                starts.setdefault(_ms_of_day(cell.start), []).append(cell)
         self._keys, self._times, self._products = array("q"), array("I"), array("I")
         self._wanted: set[int] = set()
         self._alone: Counter[Cell] = Counter()
@@ -88,7 +93,7 @@ class _Day:
         time = view.time_ms % _DAY_MS
         cells = self._at(time, view.product)
         if view.message_id is None:
-            self._alone.update(cells + [cell for *_, cell in self._cells[None]])
+            self._alone.update(cells + self._totals)
             return
         key = hash((view.message_id, view.position))
         self._keys.append(key)
@@ -107,13 +112,14 @@ class _Day:
         counts = self._alone.copy()
         for time, product in smallest.values():
             counts.update(self._at(time, product))
-        for *_, cell in self._cells[None]:
+        for cell in self._totals:
             counts[cell] += len(np.unique(np.array(self._keys, np.int64)))
         return counts
 
     def _at(self, time: int, product: str) -> list[Cell]:
         """The cells of a product that a time lies in."""
-        return [cell for start, end, cell in self._cells.get(product, ()) if start <= time < end]
+        lengths = self._cells[product].items() if product in self._cells else ()
+        return [cell for length, starts in lengths for cell in starts.get(time - time % length, ())]
 
 
 def _ms_of_day(time: datetime) -> int:

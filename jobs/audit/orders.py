@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from jobs.audit.cells import Cell
 from jobs.config import Config
 from jobs.errors import JobError
+from jobs.lake import Partition
 from jobs.load_csv.database import open_database
 
 _LOCAL_TIME = re.compile(r"\s*(\d{4})-(\d{2})-(\d{2})(?:[ T](\d{2}):(\d{2})(?::(\d{2})(?:\.(\d+))?)?)?\s*", re.ASCII)
@@ -29,9 +30,9 @@ def count_purchases(config: Config, cells: list[Cell]) -> Counter[Cell]:
     counts: Counter[Cell] = Counter()
     with open_database(config.purchases_url, config.purchases_user, password) as engine, engine.connect() as connection:
         orders = _orders(connection, config, {cell.partition for cell in cells})
-        by_product: dict[str | None, list[Cell]] = defaultdict(list)
+        by_product: dict[tuple[str | None, Partition], list[Cell]] = defaultdict(list)
         for cell in cells:
-            by_product[cell.product].append(cell)
+            by_product[cell.product, cell.partition].append(cell)
         names = config.columns
         for order_id, product in _rows(connection, config.order_items_table, names.item_order_id, names.item_product):
             if product is None or not product.strip(" "):
@@ -39,11 +40,9 @@ def count_purchases(config: Config, cells: list[Cell]) -> Counter[Cell]:
             if order_id not in orders:
                 continue
             time, platform = orders[order_id]
-            counts.update(
-                cell
-                for cell in [*by_product.get(product, ()), *by_product[None]]
-                if cell.platform == platform and cell.start <= time < cell.end
-            )
+            day = time.date(), platform
+            there = [*by_product.get((product, day), ()), *by_product.get((None, day), ())]
+            counts.update(cell for cell in there if cell.start <= time < cell.end)
     return counts
 
 

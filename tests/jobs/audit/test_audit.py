@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from jobs.audit import add_parser, audit
-from jobs.audit.cells import KINDS, TOTAL, Period
+from jobs.audit.cells import ASKED, KINDS, TOTAL, Asked, Period
 from jobs.config import Config
 from jobs.datafiles import write_partitions
 from jobs.errors import JobError, UsageError
@@ -62,6 +62,45 @@ def test_a_count_that_is_one_too_high_is_found_with_its_files(world):
     assert "3 views, 1 purchases" in text
     assert "2 views, 1 purchases" in text
     assert "iOS/x.json" in text
+
+
+def test_every_bucket_and_the_whole_day_of_a_product_that_is_asked_for_is_counted_again(world):
+    findings, text = world.audit(asked=Asked(products=("a",)), days=None)
+    assert findings.exit_code == 0
+    assert [(cell.kind, cell.table, cell.product, cell.start, cell.minutes) for cell in findings.cells] == [
+        (ASKED, "ctr_day", "a", at("2016-02-01 00:00:00"), 1440),
+        (ASKED, "ctr_hour", "a", at("2016-02-01 00:00:00"), 1440),
+        (ASKED, "ctr_minute", "a", at("2016-02-01 00:00:00"), 1440),
+        (ASKED, "ctr_hour", "a", T1, 60),
+        (ASKED, "ctr_minute", "a", T1, 1),
+    ]
+    assert [(findings.views.views[cell], findings.purchases[cell]) for cell in findings.cells] == [(2, 1)] * 5
+    assert "2016-02-01; every cell of all platforms, a: 5 cells" in text
+    assert "nothing is published" not in text
+
+
+def test_all_products_of_a_platform_that_is_asked_for_are_counted_again_on_its_days(world):
+    findings, _ = world.audit(asked=Asked(platforms=("iOS",)), days=None)
+    assert (findings.exit_code, len(findings.cells)) == (0, 11)
+    assert {cell.product for cell in findings.cells} == {"a", "b", None}
+    world.replace(CTR_MINUTE, [(T1, "a", 2, 1)])
+    world.publish()
+    findings, _ = world.audit(asked=Asked(platforms=("iOS",)), days=None)
+    assert [(cell.table, cell.product, cell.views) for cell in findings.mismatches] == [("ctr_minute", "b", 0)]
+    with pytest.raises(JobError, match="no day of the period has a view or a purchase on Android"):
+        world.audit(asked=Asked(platforms=("Android",)), days=None)
+
+
+def test_a_product_of_which_nothing_is_published_is_said_to_be_that(world):
+    findings, text = world.audit(asked=Asked(products=("a", "A")), days=None)
+    assert (findings.exit_code, [cell.views for cell in findings.cells if cell.product == "A"]) == (0, [0, 0, 0])
+    assert "nothing is published of A on these days" in text
+
+
+def test_more_cells_than_memory_has_room_for_are_refused(world, monkeypatch):
+    monkeypatch.setattr("jobs.audit.cells.MOST_CELLS", 4)
+    with pytest.raises(UsageError, match=r"more than 4 cells of all platforms, a: ask for fewer days"):
+        world.audit(asked=Asked(products=("a",)), days=None)
 
 
 def test_a_file_in_which_every_view_was_overlooked_is_found(world):
@@ -223,6 +262,14 @@ def test_the_command_line_gives_the_exit_code_and_refuses_what_makes_no_sense(wo
         run("--from", "2016-02-02", "--to", "2016-02-01")
     with pytest.raises(SystemExit):
         run("--sample", "0")
+    assert run("--platform", "ios", "--product", "b") == 3  # the lake says nothing of it
+    assert run("--product", "x", "y", "--product", "z") == 0
+    with pytest.raises(UsageError, match="wanted one of the two"):
+        run("--product", "a", "--sample", "9")
+    with pytest.raises(SystemExit) as ended:
+        run("--platform", "Windows")
+    assert ended.value.code == 2
+    assert "'Windows' is no platform: wanted one of Android, MobileWeb, iOS" in capsys.readouterr().err
 
 
 # On what the jobs really made of the sample: every layout, damage, copies and late files.

@@ -67,7 +67,7 @@ def test_more_views_than_fit_are_refused(monkeypatch):
     once = ViewsOnce(CELLS)
     for number in range(12):  # and one product, which counts as 8
         once.add([View(str(number), 0, NOON, "a")], once.days)
-    with pytest.raises(TooManyViews, match="fewer --days"):
+    with pytest.raises(TooManyViews, match=r"ask for fewer \(--days; --from, --to\)"):
         once.add([View("12", 0, NOON, "a")], once.days)
 
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 from rich.console import Console
 
 from jobs.audit import audit
-from jobs.audit.cells import Period
+from jobs.audit.cells import Asked, Period
 from jobs.config import Config
 from jobs.datafiles import write_partitions
 from jobs.discover import list_events
@@ -78,8 +78,8 @@ class World:
     def publish(self):
         return publish(self.lake, next_number(self.lake), "daily", {})
 
-    def audit(self, *, first=None, last=None, days=10, sample=60, seed=1, **settings):
+    def audit(self, *, first=None, last=None, days=10, sample=60, seed=1, asked=Asked(), **settings):  # noqa: B008
         """What an audit finds, and what it prints."""
         console = Console(record=True, width=200, file=io.StringIO())
-        findings = audit(self.config(**settings), Period(first, last, days), sample, seed, console)
+        findings = audit(self.config(**settings), Period(first, last, days), sample, seed, console, asked)
         return findings, console.export_text()
