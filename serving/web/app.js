@@ -3,12 +3,13 @@
  * the back button work. A view is asked for (api.js), summed (tally.js) and shown (results.js, chart.js, words.js).
  */
 
-import { askJson, asProblem, keepKey, Problem, readRows } from "./api.js";
+import { ask, askJson, asProblem, keepKey, Problem, readRows } from "./api.js";
 import { Controls } from "./controls.js";
 import { byId, counted, grouped } from "./dom.js";
+import { pathOf, readingOf } from "./request.js";
 import { clear, showAnswer, showNews, showProblem, showRequest, showStatus } from "./results.js";
 import { Tally } from "./tally.js";
-import { bucketStarts, isZone, MINUTE, minutesWords, parseTime } from "./time.js";
+import { bucketStarts, isZone, MINUTE, minutesWords, parseTime, ZONES } from "./time.js";
 import { addressOf, firstView, lastDays, viewOf } from "./view.js";
 import { newestWatermark } from "./words.js";
 
@@ -108,17 +109,18 @@ function wayOut(view, { aggregation, endTimestamp }) {
 
 /** The answer to a view, summed. Raises Problem: the service's own, or that there is more than a chart can show. */
 async function answerTo(view, signal) {
-  const path = byId("downloads").querySelector("[data-format=json]").getAttribute("href");
   const [start, end] = [parseTime(view.start, view.timezone), parseTime(view.end, view.timezone)];
   const minutes = Number(view.aggregation);
   if (start === null || end === null || start >= end || !Number.isInteger(minutes) || minutes < 1) {
-    await askJson(path, signal); // the service says best what is wrong with it
+    await askJson(pathOf(view), signal); // the service says best what is wrong with it
     throw new Problem("This browser cannot draw that", isZone(view.timezone)
       ? "The service has an answer: it can be downloaded below." : `It does not know the time zone ${view.timezone}.`);
   }
   refuseFiner(start, end, minutes);
+  if (!ZONES.includes(view.timezone)) await (await ask(pathOf(view), signal)).body.cancel(); // does the service know it, too?
+  const { path, zone } = readingOf(view, start, end);
   const read = async () => {
-    const tally = new Tally(bucketStarts(start, end, minutes, view.timezone), view.timezone, view.split, KEPT_ROWS);
+    const tally = new Tally(bucketStarts(start, end, minutes, view.timezone), zone, view.split, KEPT_ROWS);
     const version = await readRows(path, signal, (rows) => {
       rows.forEach((row) => tally.add(row));
       byId("said").textContent = `Reading: ${counted(tally.count, "row")} so far.`;
@@ -127,7 +129,12 @@ async function answerTo(view, signal) {
     if (tally.count > MOST_ROWS) throw tooManyRows(end - start, minutes);
     return { tally, version };
   };
-  return { view, start, end, ...await ofOnePublication(read, signal) };
+  try {
+    return { view, start, end, ...await ofOnePublication(read, signal) };
+  } catch (error) {
+    if (error.status === 422 && path !== pathOf(view)) await askJson(pathOf(view), signal); // the same refusal in local times
+    throw error;
+  }
 }
 
 /**

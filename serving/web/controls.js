@@ -2,6 +2,7 @@
 
 import { byId, make, show } from "./dom.js";
 import { Products } from "./products.js";
+import { ZONES } from "./time.js";
 import { lastDays } from "./view.js";
 
 const STEPS = [...byId("step").options].map((option) => option.value).filter((value) => value !== "other");
@@ -19,8 +20,7 @@ export class Controls {
     this._watermark = watermark;
     this._view = null;
     this._products = new Products((products) => this._take({ products }));
-    const zones = ["UTC", ...Intl.supportedValuesOf("timeZone")];
-    byId("zones").replaceChildren(...zones.map((zone) => make("option", { value: zone })));
+    byId("zones").replaceChildren(...ZONES.map((zone) => make("option", { value: zone })));
     byId("controls").addEventListener("submit", (event) => {
       event.preventDefault();
       this._take({}, true);

@@ -1,5 +1,6 @@
 /** The request behind a view, for copying: as an address, for curl and for Python. */
 
+import { localText } from "./time.js";
 import { encode, parametersOf } from "./view.js";
 
 export const FORMATS = [["csv", "CSV"], ["json", "JSON"], ["ndjson", "NDJSON"], ["arrow", "Arrow"], ["parquet", "Parquet"]];
@@ -8,6 +9,17 @@ export const FORMATS = [["csv", "CSV"], ["json", "JSON"], ["ndjson", "NDJSON"], 
 export function pathOf(view, format = "json") {
   const more = format === "json" ? [] : [["format", format]];
   return `/v1/ctr?${encode([...parametersOf(view), ["detail", "true"], ...more])}`;
+}
+
+/**
+ * The path that the page reads, and the zone of the timestamps in its answer. Two hours have one local time where clocks are
+ * put back, so buckets of elapsed minutes, in which the zone changes nothing, are read in UTC. Calendar days begin once each.
+ */
+export function readingOf(view, start, end) {
+  const calendar = Number(view.aggregation) % 1440 === 0;
+  if (calendar || view.timezone === "UTC") return { path: pathOf(view), zone: view.timezone };
+  const instants = { start: localText(start, "UTC"), end: localText(end, "UTC"), timezone: "UTC" };
+  return { path: pathOf({ ...view, ...instants }), zone: "UTC" };
 }
 
 /** The request as text of a kind: url, curl or python. `keyed`: callers need a key. */

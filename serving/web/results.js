@@ -5,7 +5,7 @@ import { Chart } from "./chart.js";
 import { byId, counted, grouped, make, show } from "./dom.js";
 import { FORMATS, pathOf, requestText } from "./request.js";
 import { countsAt, ctr } from "./tally.js";
-import { DAY, minutesWords, timeWords } from "./time.js";
+import { DAY, localText, minutesWords, timeWords } from "./time.js";
 import { addressOf } from "./view.js";
 import { freshness, missingIn, notesOf } from "./words.js";
 
@@ -13,7 +13,7 @@ const PAGE = 100; // rows of the table shown at once
 const digits = (value) => (value === null ? "–" : value.toFixed(4));
 
 let chart;
-let shown = { rows: [], count: 0, from: 0 };
+let shown = { rows: [], times: [], count: 0, from: 0 };
 
 /** Take away what an earlier answer said, before another is shown. */
 export function clear() {
@@ -54,7 +54,8 @@ export function showAnswer({ view, status, start, end, tally }) {
   showNotes(notesOf(status, view, start, end, tally));
   show(true, "totals", "chart-card", "table-card");
   drawChart(view, status, start, end, tally);
-  shown = { rows: tally.rows, count: tally.count, from: 0 };
+  const times = tally.starts.map((start) => localText(start, view.timezone));
+  shown = { rows: tally.rows, times, count: tally.count, from: 0 };
   turnTo(0);
   byId("said").textContent = `${counted(tally.count, "row")} in ${counted(tally.starts.length, "bucket")}.`;
 }
@@ -100,7 +101,7 @@ function turnTo(from) {
   shown.from = from;
   const rows = shown.rows.slice(from, from + PAGE);
   byId("table").tBodies[0].replaceChildren(...rows.map((row) => make("tr", {},
-    make("td", { className: "time" }, row.timestamp), make("td", {}, row.platform), make("td", {}, row.product),
+    make("td", { className: "time" }, shown.times[row.place]), make("td", {}, row.platform), make("td", {}, row.product),
     make("td", { className: "number" }, String(row.views)), make("td", { className: "number" }, String(row.purchases)),
     make("td", { className: "number" }, row.CTR === null ? "null" : row.CTR.toFixed(4)),
     make("td", { className: row.status }, row.status))));

@@ -14,6 +14,7 @@ export function ctr(views, purchases) {
 
 /** Counts by bucket: the lines of the chart, the totals, and the first rows for the table. */
 export class Tally {
+  /** `zone` is that of the rows' timestamps, which name one bucket each; `keep` rows are kept, with the place of theirs. */
   constructor(starts, zone, split, keep) {
     this.starts = starts;
     this.rows = [];
@@ -24,20 +25,14 @@ export class Tally {
     this._lines = new Map();
     this._split = split;
     this._keep = keep;
-    this._places = new Map();
-    this._at = 0;
-    this._last = null;
-    starts.forEach((start, place) => {
-      const text = localText(start, zone);
-      this._places.set(text, [...(this._places.get(text) ?? []), place]);
-    });
+    this._places = new Map(starts.map((start, place) => [localText(start, zone), place]));
   }
 
-  /** Take one row; rows come in the order of the answer. */
+  /** Take one row. */
   add(row) {
     const place = this._place(row);
     this.count += 1;
-    if (this.rows.length < this._keep) this.rows.push(row);
+    if (this.rows.length < this._keep) this.rows.push({ ...row, place });
     if (row.status !== "final") this[row.status] += 1;
     put(this.total, place, row);
     if (this._split !== "none") put(this._line(row[this._split]), place, row);
@@ -50,24 +45,13 @@ export class Tally {
     return { lines: all.slice(0, MOST_LINES), hidden: Math.max(0, all.length - MOST_LINES) };
   }
 
-  /**
-   * The bucket of a row. Where clocks are put back, two buckets have one local time: the rows of the second begin
-   * where platform and product do not go on upwards. (Steps below an hour: rows of the second, where the first has none,
-   * are drawn in the first; the answer does not tell them apart.)
-   */
+  /** The bucket of a row. */
   _place(row) {
-    const places = this._places.get(row.timestamp);
-    if (!places) {
+    const place = this._places.get(row.timestamp);
+    if (place === undefined) {
       throw new Problem("This browser cannot draw that", `It has no bucket at ${row.timestamp}, where the service has one: `
         + "its rules of time zones are older. The answer can be downloaded below.");
     }
-    const name = `${row.platform}\n${row.product}`;
-    let place = places.find((one) => one >= this._at);
-    if (place === this._at && this._last !== null && name <= this._last) {
-      place = places.find((one) => one > this._at) ?? place;
-    }
-    this._at = place;
-    this._last = name;
     return place;
   }
 

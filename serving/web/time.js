@@ -6,7 +6,12 @@
 export const MINUTE = 60_000;
 export const DAY = 86_400_000;
 
-const TIME = /^(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2})(:\d{2})?(?:\.0+)?\s?(Z|z|[+-]\d{2}:?\d{2})?$/;
+/** The zones that a reader may choose; services and browsers know more, under other names. */
+export const ZONES = ["UTC", ...Intl.supportedValuesOf("timeZone")];
+
+const FIRST = Date.UTC(2000); // no time of the lake lies before it
+const LAST = Date.UTC(2100); // nor after it
+const TIME = /^(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2})(:\d{2})?(?:\s?(Z|z|[+-]\d{2}(?::?\d{2})?))?$/;
 const formats = new Map();
 
 /** Whether this browser knows the zone. */
@@ -51,16 +56,26 @@ export function toInstant(local, zone) {
   return offsetAt(after, zone) === offset ? after : before;
 }
 
-/** The instant that a text names; without an offset it is read in the zone. null: no such time. */
+/** The instant that a text names; without an offset it is read in the zone. null: the service would refuse it. */
 export function parseTime(text, zone) {
   const match = TIME.exec(text);
   if (!match || !isZone(zone)) return null;
-  const local = Date.parse(`${match[1]}T${match[2]}${match[3] ?? ":00"}Z`);
-  if (Number.isNaN(local)) return null;
-  if (!match[4]) return toInstant(local, zone);
-  const digits = match[4].replace(":", "");
-  const minutes = Number(digits.slice(1, 3)) * 60 + Number(digits.slice(3, 5));
-  return local - (digits[0] === "-" ? -1 : 1) * minutes * MINUTE;
+  const [, date, time, seconds = ":00", offset] = match;
+  const local = Date.parse(`${date}T${time}${seconds}Z`);
+  // a day that a month does not have, or the hour 24, would become another day
+  if (Number.isNaN(local) || localText(local, "UTC") !== `${date} ${time}${seconds}`) return null;
+  if (local < FIRST - DAY || local > LAST + DAY) return null;
+  const instant = offset ? local - aheadOf(offset) : toInstant(local, zone);
+  if (!offset && instant + offsetAt(instant, zone) !== local) return null; // clocks are put forward over it
+  return instant >= FIRST && instant <= LAST ? instant : null;
+}
+
+/** Milliseconds that an offset such as Z, +01, -0330 or +05:30 is ahead of UTC; NaN: there is none. */
+function aheadOf(offset) {
+  if (offset.toUpperCase() === "Z") return 0;
+  const [hours, minutes] = [Number(offset.slice(1, 3)), Number(offset.slice(3).replace(":", ""))];
+  if (hours > 23 || minutes > 59) return NaN;
+  return (offset[0] === "-" ? -1 : 1) * (hours * 60 + minutes) * MINUTE;
 }
 
 /** The starts of the buckets of a range; multiples of a day are calendar days, where the zone is not UTC. */

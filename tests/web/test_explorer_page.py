@@ -372,6 +372,60 @@ def test_where_clocks_change_each_count_stands_in_its_own_hour(tmp_path, serve, 
     assert sum(counts) == len(views)
 
 
+@pytest.fixture
+def put_back(tmp_path, serve):
+    """A service whose only views lie where clocks are put back: some in the second of both hours, few in the first."""
+    lake = Lake(tmp_path / "lake")
+    berlin = [view("2016-10-30 01:10:00", "b"), view("2016-10-30 01:40:00", "a"), view("2016-10-30 01:50:00", "a")]
+    brazil = [view("2016-02-21 01:10:00", "z"), view("2016-02-21 02:10:00", "z"), view("2016-02-21 02:20:00", "☀")]
+    lake.publish([*berlin, *brazil], published_at="2016-12-01 00:00:00")
+    return serve(lake)
+
+
+@pytest.mark.parametrize(
+    ("zone", "start", "end", "step", "counts", "times"),
+    [
+        ("Europe/Berlin", "2016-10-30 00:00:00", "2016-10-30 05:00:00", 60, [0, 0, 0, 3, 0, 0], ["02:00"] * 2),
+        ("Europe/Berlin", "2016-10-30 02:00:00", "2016-10-30 03:00:00", 30, [0, 0, 1, 2], ["02:00", "02:30"]),
+        ("America/Sao_Paulo", "2016-02-20 22:00:00", "2016-02-21 01:00:00", 60, [0, 1, 2, 0], ["23:00"] * 3),
+        ("America/Sao_Paulo", "2016-02-20 00:00:00", "2016-02-22 00:00:00", 1440, [3, 0], ["00:00"] * 2),
+    ],
+)
+def test_rows_of_the_second_of_two_hours_of_one_name_stand_there(
+    put_back, visit, zone, start, end, step, counts, times
+):
+    page = visit(put_back).open(f"/?startTimestamp={start}&endTimestamp={end}&aggregation={step}&timezone={zone}")
+    assert [count or 0 for count in drawn(page, "counts-pane")[1]] == counts
+    assert [row[0][11:16] for row in table(page)] == times
+    request = dict(parse_qsl(urlsplit(page.locator("#request").text_content()).query))
+    assert (request["startTimestamp"], request["timezone"]) == (start, zone)
+
+
+REFUSED = (
+    ("2016-03-27 02:30:00", "2016-03-28 00:00:00", "does not exist in Europe/Berlin"),
+    ("2016-02-01 00:00:00.0", "2016-02-03 00:00:00", "with a fraction of a second"),
+    ("1999-01-01 00:00:00", "2016-02-03 00:00:00", "must lie between 2000-01-01 and 2100-01-01"),
+    ("2016-02-01 00:00:00", "2016-02-02 00:00:00&timezone=europe/berlin", "europe/berlin"),
+)
+
+
+def test_what_the_service_refuses_of_a_zone_is_refused_by_the_page(shop, visit):
+    watched = visit(shop)
+    for start, end, told in REFUSED:
+        zone = "" if "timezone" in end else "&timezone=Europe/Berlin"
+        address = f"/?startTimestamp={start}&endTimestamp={end}&aggregation=60{zone}"
+        page = watched.open(address, wait="#problem:visible")
+        assert told in page.locator("#problem").text_content()
+
+
+def test_a_refusal_of_a_zone_names_its_own_times(tmp_path, serve, visit):
+    lake = Lake(tmp_path / "lake")
+    publish(lake)
+    address = f"{WEEK.replace('1440', '60')}&timezone=Asia/Kolkata"
+    page = visit(serve(lake, range_days=2)).open(address, wait="#problem:visible")
+    page.get_by_role("button", name="End at 2016-02-03 00:00:00").wait_for()
+
+
 def test_the_request_is_shown_as_address_curl_and_python_that_work(shop, visit):
     product = NAMES[3].replace('"', "%22")
     page = visit(shop).open(f"{HOURS}&product={product}&platform=iOS&timezone=Europe/Berlin")
