@@ -5,7 +5,7 @@ import { countsAt, ctr } from "./tally.js";
 import { localText, DAY } from "./time.js";
 
 const { uPlot } = window;
-const LEFT = 54;
+const LEFT = 60;
 const RIGHT = 40; // both panes leave the same room, so that their times stand above each other
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
@@ -102,7 +102,10 @@ export class Chart {
       label: line.name, stroke: this.colour(place), width: 2, points: points(this.colour(place)),
     }));
     const range = (_, __, max) => [0, max > 0 ? max * 1.1 : 0.01];
-    const values = (_, splits) => splits.map((value) => value.toFixed(splits[1] - splits[0] < 0.001 ? 4 : 3));
+    const values = (_, splits) => {
+      const digits = [3, 4, 5, 6].find((some) => splits.every((value) => Math.abs(Number(value.toFixed(some)) - value) < 1e-9));
+      return splits.map((value) => value.toFixed(digits));
+    };
     return this._options(230, series, { y: { range } }, [this._times(), this._axis({ size: LEFT, values })], [12, RIGHT, 0, 0]);
   }
 

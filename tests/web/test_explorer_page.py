@@ -126,6 +126,41 @@ def test_a_line_for_each_platform_and_for_each_product(shop, visit):
             assert shares == [share(*counts[day]) if day in counts else None for day in days]
 
 
+def answered_with(counts):
+    """Gives an answer of one row a day of February, from the first on, with these views and purchases."""
+    return lambda route: route.fulfill(
+        headers={"x-data-version": "1"},
+        json=[
+            {
+                "timestamp": f"2016-02-{day:02} 00:00:00",
+                "platform": "iOS",
+                "product": NAMES[0],
+                "CTR": bought / seen,
+                "views": seen,
+                "purchases": bought,
+                "status": "final",
+            }
+            for day, (seen, bought) in enumerate(counts, 1)
+        ],
+    )
+
+
+def axis(page, pane, number):
+    """Where an axis has its ticks, and what it writes there."""
+    one = f"document.querySelector('#{pane}').plot.axes[{number}]"
+    return page.evaluate(f"[{one}._splits, {one}._values]")
+
+
+def test_each_label_of_the_axis_of_ctr_is_the_number_at_its_tick(shop, visit):
+    watched = visit(shop)
+    for views, bought, digits in ((1000, 12, 4), (1000, 26, 3), (10_000, 2, 5), (10_000, 12, 5), (4, 5, 3)):
+        watched.page.route("**/v1/ctr?*", answered_with([(views, bought), (views, 1)]))
+        ticks, labels = axis(watched.open(WEEK), "ctr-pane", 1)
+        assert [float(label) for label in labels] == pytest.approx(ticks, abs=1e-9)
+        assert {len(label.partition(".")[2]) for label in labels} == {digits}
+        watched.page.unroute("**/v1/ctr?*")
+
+
 def test_missing_days_and_freshness_stand_in_plain_words(shop, visit):
     page = visit(shop).open(WEEK)
     assert "No view at all on 4 Feb 2016 (UTC) from Android, MobileWeb and iOS: shaded in the chart." in page.locator(
