@@ -7,6 +7,7 @@ import { localText, DAY } from "./time.js";
 const { uPlot } = window;
 const LEFT = 60;
 const RIGHT = 40; // both panes leave the same room, so that their times stand above each other
+const DAYS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 30, 60, 90, 120, 180, 365, 730, 1825, 3650].map((days) => days * DAY / 1000);
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /** The chart in the document. `readout` gets the text of the bucket under the cursor. */
@@ -94,7 +95,12 @@ export class Chart {
   }
 
   _times() {
-    return this._axis({ size: this._scene.step % 1440 ? 42 : 28, space: 64, values: (_, splits, __, ___, step) => labels(splits, step, this._scene.zone) });
+    const { starts, end, step, zone } = this._scene;
+    const days = step % 1440 === 0 && end - starts[0] >= DAY; // no ticks between: their hours would need a second line
+    return this._axis({
+      size: days ? 28 : 42, space: 64, ...(days ? { incrs: DAYS } : {}),
+      values: (_, splits, __, ___, seconds) => labels(splits, seconds, zone),
+    });
   }
 
   _ctrOptions() {

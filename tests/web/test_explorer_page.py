@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from collections import defaultdict
+from datetime import datetime
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -14,7 +15,7 @@ from serving.explorer import WEB
 from serving.keys import make_key, write_keys
 from tests.serving import oracle
 from tests.serving.conftest import eventually, running
-from tests.serving.lake import Lake, at, view
+from tests.serving.lake import UTC, Lake, at, view
 from tests.web.shop import NAMES, publish, rows
 
 pytestmark = pytest.mark.browser
@@ -159,6 +160,17 @@ def test_each_label_of_the_axis_of_ctr_is_the_number_at_its_tick(shop, visit):
         assert [float(label) for label in labels] == pytest.approx(ticks, abs=1e-9)
         assert {len(label.partition(".")[2]) for label in labels} == {digits}
         watched.page.unroute("**/v1/ctr?*")
+
+
+def test_a_step_of_days_has_labels_of_days_alone(shop, visit):
+    watched = visit(shop, viewport={"width": 1600, "height": 900})
+    for days in (1, 2, 6, 8):
+        page = watched.open(WEEK.replace("02-01", f"02-{9 - days:02}"))
+        ticks, labels = axis(page, "ctr-pane", 0)
+        assert ticks
+        assert labels == [f"{datetime.fromtimestamp(tick, UTC).day} Feb" for tick in ticks]
+    page = watched.open(WEEK.replace("09 00:00:00", "01 18:00:00"))
+    assert axis(page, "ctr-pane", 0)[1][0] == "00:00\n1 Feb"  # less than a day has hours, and room for two lines
 
 
 def test_missing_days_and_freshness_stand_in_plain_words(shop, visit):
