@@ -24,7 +24,7 @@ export class Chart {
     root.addEventListener("keydown", (event) => this._key(event));
   }
 
-  /** Draw a scene: {starts, end, zone, step in minutes, lines, total, missing: [[from, to] instants], words(place)}. */
+  /** Draw a scene: {starts, end, zone, step in minutes, lines, total, missing: [[from, to] instants], words(place, empty)}. */
   draw(scene) {
     this._plots.forEach((plot) => plot.destroy());
     this._scene = scene;
@@ -38,7 +38,7 @@ export class Chart {
       return ctr(views, purchases);
     }));
     const counts = ["views", "purchases"].map((kind) => places.map((place) => (
-      total.at.has(place) || !this._missing(place) ? countsAt(total, place)[kind] : null)));
+      this._empty(place) ? null : countsAt(total, place)[kind])));
     this._plots = [
       new uPlot(this._ctrOptions(), [middles, ...shares], this._panes[0]),
       new uPlot(this._countsOptions(), [middles, ...counts], this._panes[1]),
@@ -47,10 +47,10 @@ export class Chart {
     this._panes.forEach((pane, number) => { pane.plot = this._plots[number]; });
   }
 
-  /** Whether a bucket lies in days without data: there, no row does not mean that nothing happened. */
-  _missing(place) {
-    const { starts, end, missing } = this._scene;
-    return missing.some(([from, to]) => from < (starts[place + 1] ?? end) && to > starts[place]);
+  /** Whether a bucket has no row and lies where there are no data: that does not mean that nothing happened. */
+  _empty(place) {
+    const { starts, end, missing, total } = this._scene;
+    return !total.at.has(place) && missing.some(([from, to]) => from < (starts[place + 1] ?? end) && to > starts[place]);
   }
 
   /** The colour of a line by its place, as the style sheet has it for light or dark. */
@@ -130,7 +130,7 @@ export class Chart {
     ], [12, 0, 0, 0]);
   }
 
-  /** The days that have no data, behind everything else. */
+  /** The times that have no data, behind everything else. */
   _shade(plot) {
     const { ctx, bbox } = plot;
     ctx.save();
@@ -145,8 +145,7 @@ export class Chart {
 
   _moved(plot) {
     if (plot.cursor.idx == null || plot.cursor.left < 0 || plot.cursor.idx === this._at) return;
-    this._at = plot.cursor.idx;
-    this._readout.textContent = this._scene.words(this._at);
+    this._say(plot.cursor.idx);
   }
 
   /** Arrows move the cursor by one bucket, Home and End to the first and last. */
@@ -160,8 +159,13 @@ export class Chart {
     for (const plot of this._plots) {
       plot.setCursor({ left: plot.valToPos(plot.data[0][place], "x"), top: 10 }, false);
     }
+    this._say(place);
+  }
+
+  /** Tell of the bucket under the cursor. */
+  _say(place) {
     this._at = place;
-    this._readout.textContent = this._scene.words(place);
+    this._readout.textContent = this._scene.words(place, this._empty(place));
   }
 }
 

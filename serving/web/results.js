@@ -7,7 +7,7 @@ import { FORMATS, pathOf, requestText } from "./request.js";
 import { countsAt, ctr } from "./tally.js";
 import { DAY, localText, minutesWords, timeWords } from "./time.js";
 import { addressOf } from "./view.js";
-import { freshness, missingIn, notesOf } from "./words.js";
+import { freshness, missingIn, notesOf, outside } from "./words.js";
 
 const PAGE = 100; // rows of the table shown at once
 const digits = (value) => (value === null ? "–" : value.toFixed(4));
@@ -72,21 +72,26 @@ function showNotes(notes) {
 
 function drawChart(view, status, start, end, tally) {
   const { lines, hidden } = tally.lines();
-  const days = new Set(missingIn(status, view.platforms, start, end).flatMap(([, missing]) => missing));
+  const days = new Set(missingIn(status, view.platforms, start, end).flatMap(([, some]) => some));
+  const missing = [
+    ...[...days].map((day) => [Date.parse(day), Date.parse(day) + DAY]), ...outside(status, view.platforms, tally.starts, end),
+  ];
   chart ??= new Chart(byId("chart"), [byId("ctr-pane"), byId("counts-pane")], byId("readout"));
   chart.draw({
-    starts: tally.starts, end, zone: view.timezone, step: Number(view.aggregation), lines, total: tally.total,
-    missing: [...days].map((day) => [Date.parse(day), Date.parse(day) + DAY]),
-    words: (place) => bucketWords(tally, lines, place, view.timezone),
+    starts: tally.starts, end, zone: view.timezone, step: Number(view.aggregation), lines, total: tally.total, missing,
+    words: (place, empty) => bucketWords(tally, lines, place, view.timezone, empty),
   });
-  const entries = lines.map((line, place) => make("li", {},
+  const named = lines.length > 1 || view.split !== "none";
+  const entries = (named ? lines : []).map((line, place) => make("li", {},
     make("span", { className: `swatch line-${place + 1}` }), `${line.name}: ${digits(ctr(line.views, line.purchases))}`));
   if (hidden) entries.push(make("li", { className: "muted" }, `${grouped(hidden)} more with fewer views are not drawn`));
+  if (missing.length) entries.push(make("li", { className: "muted" }, make("span", { className: "swatch no-data" }), "no data"));
   byId("legend").replaceChildren(...entries);
-  show(lines.length > 1 || view.split !== "none", "legend");
+  show(entries.length > 0, "legend");
 }
 
-function bucketWords(tally, lines, place, zone) {
+function bucketWords(tally, lines, place, zone, empty) {
+  if (empty) return `${timeWords(tally.starts[place], zone)}: no data`;
   const { views, purchases } = countsAt(tally.total, place);
   const each = lines.length < 2 ? "" : lines.map((line) => {
     const counts = countsAt(line, place);

@@ -34,18 +34,63 @@ export function missingIn(status, platforms, start, end) {
   ]).filter(([, days]) => days.length);
 }
 
-/** One sentence for all platforms that miss the same days. */
-function missingWords(missing) {
-  const byDays = new Map();
-  for (const [platform, days] of missing) {
-    const words = daysWords(days);
-    byDays.set(words, [...(byDays.get(words) ?? []), platform]);
-  }
-  return [...byDays].map(([days, platforms]) => (
-    `No view at all on ${days} (UTC) from ${list(platforms)}: shaded in the chart.`));
+/**
+ * The parts of a range that no chosen platform reaches, as [from, to]: the buckets wholly before the first day of all, and
+ * those after the newest watermark. There, too, no row does not mean that nothing happened.
+ */
+export function outside(status, platforms, starts, end) {
+  const { before, after } = edges(chosen(status, platforms), starts, end);
+  return [[starts[0], before], [after, end]].filter(([from, to]) => from < to);
 }
 
-const list = (names) => new Intl.ListFormat("en").format(names);
+/** Where the data of platforms begin and end among the buckets: at the start or end of the range, if they cover it. */
+function edges(facts, starts, end) {
+  const days = facts.map(({ firstDay }) => firstDay).filter(Boolean).map(Date.parse);
+  const first = days.length ? Math.min(...days) : -Infinity;
+  const last = newestWatermark({ platforms: facts }) ?? Infinity;
+  return {
+    before: starts.find((_, place) => (starts[place + 1] ?? end) > first) ?? end,
+    after: starts.find((start) => start >= last) ?? end,
+  };
+}
+
+/** One sentence for all platforms of which the same is true: of pairs of platform and fact. */
+function shared(pairs, sentence) {
+  const told = new Map();
+  for (const [platform, fact] of pairs) told.set(fact, [...(told.get(fact) ?? []), platform]);
+  return [...told].map(([fact, platforms]) => sentence(list(platforms), fact));
+}
+
+/** A sentence for each set of platforms that miss days together. */
+function missingWords(missing) {
+  const byPlatforms = new Map();
+  for (const day of new Set(missing.flatMap(([, days]) => days))) {
+    const platforms = list(missing.filter(([, days]) => days.includes(day)).map(([platform]) => platform));
+    byPlatforms.set(platforms, [...(byPlatforms.get(platforms) ?? []), day]);
+  }
+  return [...byPlatforms].map(([platforms, days]) => (
+    `No view at all on ${daysWords(days.sort())} (UTC) from ${platforms}: shaded in the chart.`));
+}
+
+/** Where the data of platforms begin or end in a range or beside it. */
+function reachWords(facts, view, starts, end) {
+  const [begin, stop] = [[], []];
+  for (const one of facts) {
+    const { platform, firstDay, watermarks } = one;
+    const { before, after } = edges([one], starts, end);
+    const known = [watermarks.views, watermarks.purchases].filter(Boolean).map(Date.parse);
+    const sooner = known.length === 2 ? Math.min(...known) : Infinity;
+    if (before > starts[0]) begin.push([platform, `${dayWords(firstDay)} (UTC), ${before < end ? "within" : "after"} this range.`]);
+    if (sooner < starts[0]) stop.push([platform, `before this range, at ${timeWords(sooner, view.timezone)}.`]);
+    else if (after < end) stop.push([platform, `at ${timeWords(Math.max(...known), view.timezone)}, within this range.`]);
+  }
+  return [
+    ...shared(begin, (platforms, when) => `The data of ${platforms} begin on ${when}`),
+    ...shared(stop, (platforms, when) => `The data of ${platforms} end ${when}`),
+  ];
+}
+
+const list = (names) => new Intl.ListFormat("en-GB").format(names);
 
 const chosen = (status, platforms) => (
   status.platforms.filter(({ platform }) => !platforms.length || platforms.includes(platform)));
@@ -53,13 +98,7 @@ const chosen = (status, platforms) => (
 /** Notes on an answer: what is missing, provisional or cut. */
 export function notesOf(status, view, start, end, tally) {
   const notes = missingWords(missingIn(status, view.platforms, start, end));
-  for (const { platform, watermarks } of chosen(status, view.platforms)) {
-    const known = [watermarks.views, watermarks.purchases].filter(Boolean).map(Date.parse);
-    const mark = known.length === 2 ? Math.min(...known) : null;
-    if (mark !== null && mark < start) {
-      notes.push(`The data of ${platform} end before this range, at ${timeWords(mark, view.timezone)}.`);
-    }
-  }
+  notes.push(...reachWords(chosen(status, view.platforms), view, tally.starts, end));
   if (tally.provisional) {
     notes.push(`${counted(tally.provisional, "row")} provisional: later than what is known of views and purchases, so more may come.`);
   }

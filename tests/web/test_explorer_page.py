@@ -175,14 +175,47 @@ def test_a_step_of_days_has_labels_of_days_alone(shop, visit):
 
 def test_missing_days_and_freshness_stand_in_plain_words(shop, visit):
     page = visit(shop).open(WEEK)
-    assert "No view at all on 4 Feb 2016 (UTC) from Android, MobileWeb and iOS: shaded in the chart." in page.locator(
-        "#notes"
-    ).text_content().replace(", and ", " and ")
+    notes = page.locator("#notes").text_content()
+    assert "No view at all on 4 Feb 2016 (UTC) from Android, MobileWeb and iOS: shaded in the chart." in notes
     assert "missing: 4 Feb 2016" in page.locator("#freshness").text_content()
     for facts in shop.get("/v1/status").json()["platforms"]:
         section = page.locator("#freshness section", has_text=facts["platform"]).text_content()
         assert facts["watermarks"]["views"][11:19].removesuffix(":00") in section
         assert facts["watermarks"]["purchases"][11:19].removesuffix(":00") in section
+
+
+def test_where_the_data_do_not_reach_is_no_zero(shop, visit):
+    watched = visit(shop)
+    page = watched.open("/?startTimestamp=2016-01-29 00:00:00&endTimestamp=2016-02-14 00:00:00&aggregation=1440")
+    views = drawn(page, "counts-pane")[1]
+    assert [count is None for count in views] == [day < 1 or day == 4 or day > 8 for day in range(-2, 14)]
+    notes = page.locator("#notes").text_content()
+    assert "The data of Android, MobileWeb and iOS begin on 1 Feb 2016 (UTC), within this range." in notes
+    watermark = shop.get("/v1/status").json()["platforms"][0]["watermarks"]["views"][11:19]
+    assert f"The data of Android end at 8 Feb 2016 {watermark}, within this range." in notes
+    assert page.locator("#legend").text_content() == "no data"
+    page.locator("#chart").press("End")
+    assert page.locator("#readout").text_content() == "13 Feb 2016 00:00: no data"
+    page = watched.open(HOURS)
+    assert drawn(page, "counts-pane")[1][1] == 0
+    assert not page.locator("#notes, #legend").locator("visible=true").count()
+
+
+def test_days_that_platforms_miss_together_are_told_together(shop, visit):
+    page = visit(shop).open(WEEK)
+    told = page.evaluate(
+        """async () => {
+            const { notesOf } = await import("/web/words.js");
+            const of = (platform, missingDays) => ({ platform, missingDays, watermarks: {}, firstDay: "2016-02-01" });
+            const platforms = [of("Android", ["2016-02-03", "2016-02-04"]), of("iOS", ["2016-02-03", "2016-02-04", "2016-02-06"])];
+            const [start, end] = [Date.parse("2016-02-01"), Date.parse("2016-02-09")];
+            return notesOf({ platforms }, { platforms: [], timezone: "UTC" }, start, end, { starts: [start] });
+        }"""
+    )
+    assert told == [
+        "No view at all on 3 Feb 2016 to 4 Feb 2016 (UTC) from Android and iOS: shaded in the chart.",
+        "No view at all on 6 Feb 2016 (UTC) from iOS: shaded in the chart.",
+    ]
 
 
 def test_each_change_is_an_address_that_links_and_the_back_button_bring_back(shop, visit):
