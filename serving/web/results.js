@@ -112,13 +112,15 @@ function turnTo(from) {
     make("td", { className: row.status }, row.status))));
   const whole = shown.count > shown.rows.length ? `; rows after ${grouped(shown.rows.length)} by download` : "";
   byId("page-said").textContent = `Rows ${grouped(from + 1)} to ${grouped(from + rows.length)} of ${grouped(shown.count)}${whole}`;
-  byId("earlier").disabled = from === 0;
-  byId("later").disabled = from + PAGE >= shown.rows.length;
+  byId("earlier").setAttribute("aria-disabled", String(from === 0)); // who cannot go on keeps the focus
+  byId("later").setAttribute("aria-disabled", String(from + PAGE >= shown.rows.length));
+  byId("table").parentElement.scrollTop = 0;
   show(shown.rows.length > PAGE, "earlier", "later");
 }
 
-byId("earlier").addEventListener("click", () => turnTo(Math.max(0, shown.from - PAGE)));
-byId("later").addEventListener("click", () => turnTo(shown.from + PAGE));
+byId("pager").addEventListener("click", ({ target }) => {
+  if (target.ariaDisabled === "false") turnTo(shown.from + (target.id === "later" ? PAGE : -PAGE));
+});
 
 /** How far the data reach, by platform. */
 export function showStatus(status, zone, version = null) {
@@ -150,7 +152,10 @@ function writeRequest() {
 }
 
 byId("request-kinds").addEventListener("change", writeRequest);
-byId("copy").addEventListener("click", () => copy(byId("request").textContent));
+byId("copy").addEventListener("click", () => {
+  writeRequest(); // a link that was marked for copying may stand there
+  copy(byId("request").textContent);
+});
 byId("copy-link").addEventListener("click", () => copy(location.origin + addressOf(requested)));
 
 async function copy(text) {

@@ -536,6 +536,12 @@ def test_the_request_and_the_link_can_be_copied(shop, visit):
 def test_a_download_is_the_answer_of_the_api(shop, visit, name):
     page = visit(shop).open(WEEK)
     with page.expect_download() as waiting:
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    request = page.locator("#request").text_content()
+    for button, text in (("Copy link", page.url), ("Copy", request)):
+        page.get_by_role("button", name=button, exact=button == "Copy").click()
+        page.get_by_text("Marked: press Ctrl+C.").wait_for()
+        eventually(lambda text=text: page.evaluate("getSelection().toString()") == text)
         page.get_by_role("link", name=f"Download {name}", exact=True).click()
     link = page.locator(f"[data-format={name.lower()}]").get_attribute("href")
     assert waiting.value.path().read_bytes() == shop.get(link).content
@@ -782,6 +788,21 @@ def test_a_phone_needs_no_scrolling_sideways(shop, visit):
     page.get_by_role("button", name="Last day").tap()
     page.wait_for_url("**aggregation=60**")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+def test_a_page_of_the_table_begins_at_its_top_and_keeps_the_focus(shop, visit):
+    page = visit(shop).open(WEEK.replace("1440", "60"))
+    page.locator(".scroll").evaluate("box => { box.scrollTop = 1e6; }")
+    page.locator("#later").focus()
+    while "of" in page.locator("#page-said").text_content():
+        page.keyboard.press("Enter")
+        assert page.locator(".scroll").evaluate("box => box.scrollTop") == 0
+        if page.locator("#later").get_attribute("aria-disabled") == "true":
+            break
+    last = page.locator("#page-said").text_content()
+    page.keyboard.press("Enter")
+    assert page.locator("#page-said").text_content() == last
+    assert page.evaluate("document.activeElement.id") == "later"
+
 
 
 def test_light_and_dark_follow_the_system_also_while_it_changes(shop, visit):
