@@ -187,8 +187,12 @@ addEventListener("popstate", () => {
 });
 byId("key-panel").addEventListener("submit", (event) => {
   event.preventDefault();
-  keepKey(byId("key").value.trim());
-  clear();
+  const text = byId("key").value.trim();
+  const odd = /[^ -~]/u.exec(text); // a header cannot carry it
+  byId("key-said").textContent = odd ? `A key has only letters, digits and signs of ASCII, but “${odd[0]}” `
+    + `(U+${odd[0].codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}) is in this one: copy it again.` : "";
+  if (odd) return;
+  keepKey(text);
   open();
 });
 open();

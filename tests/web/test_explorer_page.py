@@ -674,6 +674,11 @@ def test_a_service_with_keys_asks_for_one_and_keeps_it_for_the_tab(tmp_path, ser
     answer = expected("2016-02-01 00:00:00", "2016-02-09 00:00:00", 1440, platforms=["iOS"])
     assert table(page) == [row[:6] for row in answer]
     assert page.locator("#platforms").text_content().split() == ["iOS"]
+    for odd in ("ключ", f"{secret}\u200b"):
+        page.get_by_label("API key").fill(odd)
+        page.keyboard.press("Enter")
+        page.get_by_text("A key has only letters, digits and signs of ASCII").wait_for()
+        assert page.evaluate("sessionStorage.length") == 0
     assert not page.locator("#key-panel").is_visible()
     with page.expect_download() as waiting:
         page.get_by_role("link", name="Download CSV").click()
