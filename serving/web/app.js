@@ -5,9 +5,9 @@
 
 import { ask, askJson, asProblem, keepKey, Problem, readRows } from "./api.js";
 import { Controls } from "./controls.js";
-import { byId, counted, grouped } from "./dom.js";
+import { byId, counted, grouped, show } from "./dom.js";
 import { pathOf, readingOf } from "./request.js";
-import { clear, showAnswer, showNews, showProblem, showRequest, showStatus } from "./results.js";
+import { clear, rest, showAnswer, showNews, showProblem, showRequest, showStatus } from "./results.js";
 import { Tally } from "./tally.js";
 import { bucketStarts, isZone, MINUTE, minutesWords, parseTime, ZONES } from "./time.js";
 import { addressOf, firstView, lastDays, viewOf } from "./view.js";
@@ -22,12 +22,27 @@ const LOOK_AGAIN = 60_000; // milliseconds between two looks for a newer publica
 const STEPS = [1, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 10080, 43200, 525600];
 
 let status = null;
+let platforms = [];
+let asked = null; // the query of the address that was loaded last
 let reading = new AbortController();
 const watermark = () => (status ? newestWatermark(status) : null);
 const controls = new Controls(go, watermark);
 
-/** Show a view under an address of its own. */
+/** The view that the address asks for. */
+const here = () => viewOf(location.search, platforms);
+
+/** Ask anew for what the address says. */
+function again() {
+  if (status && here()) load(here());
+  else open();
+}
+
+/** Show a view under an address of its own; null: nothing is known yet, so ask for that again. */
 function go(view) {
+  if (!view) {
+    open();
+    return;
+  }
   const address = addressOf(view);
   if (address !== location.pathname + location.search) history.pushState(null, "", address);
   load(view);
@@ -35,15 +50,21 @@ function go(view) {
 
 /** Learn what there is, then show what the address asks for. */
 async function open() {
+  const signal = begin();
+  clear();
+  show(true, "loading");
   try {
-    const platforms = await askJson("/v1/platforms");
-    status = await askJson("/v1/status");
+    platforms = await askJson("/v1/platforms", signal);
+    status = await askJson("/v1/status", signal);
     controls.setPlatforms(platforms);
   } catch (error) {
-    showProblem(asProblem(error), [["Try again", open]]);
+    const problem = asProblem(error);
+    if (problem.name === "AbortError") return;
+    showProblem(problem, [["Try again", again]]);
+    busy(false);
     return;
   }
-  const view = viewOf(location.search) ?? (watermark() === null ? null : firstView(watermark()));
+  const view = here() ?? (watermark() === null ? null : firstView(watermark()));
   if (view) {
     history.replaceState(null, "", addressOf(view));
     load(view);
@@ -51,17 +72,27 @@ async function open() {
     showStatus(status, "UTC");
     showProblem(new Problem("There are no data yet",
       "The newest publication has neither views nor purchases. Once a run has loaded some, they can be seen here."),
-    [["Look again", open]]);
+    [["Look again", again]]);
+    busy(false);
   }
 }
 
-async function load(view) {
+const busy = (is) => byId("results").setAttribute("aria-busy", String(is));
+
+/** Give up what is being read, for something else; gives the signal that this is given up by. */
+function begin() {
   reading.abort();
   reading = new AbortController();
-  const { signal } = reading;
+  busy(true);
+  rest();
+  return reading.signal;
+}
+
+async function load(view) {
+  const signal = begin();
+  asked = location.search;
   controls.set(view);
   showRequest(view);
-  byId("results").setAttribute("aria-busy", "true");
   try {
     const answer = await answerTo(view, signal);
     if (signal.aborted) return;
@@ -74,17 +105,16 @@ async function load(view) {
     if (problem.name === "AbortError") return;
     showProblem(problem, wayOut(view, problem.nearest));
   }
-  byId("results").setAttribute("aria-busy", "false");
+  busy(false);
 }
 
 /** Tell of a newer publication, while somebody looks and nothing is being read. */
 async function lookForNews() {
-  const view = viewOf(location.search);
-  if (document.hidden || !status || !view || byId("results").getAttribute("aria-busy") === "true") return;
+  if (document.hidden || !status || !here() || byId("results").getAttribute("aria-busy") === "true") return;
   const shown = status.dataVersion;
   try {
     const { dataVersion } = await askJson("/v1/status");
-    if (status.dataVersion === shown && dataVersion !== shown) showNews(dataVersion, () => load(view));
+    if (status.dataVersion === shown && dataVersion !== shown) showNews(dataVersion, again);
   } catch (error) {
     console.info(`no look for a newer publication: ${error.detail}`); // what is shown stays true; the next request will tell
   }
@@ -92,13 +122,13 @@ async function lookForNews() {
 
 /** The way from a range without data to one that has some, if there is any. */
 function newest(view) {
-  if (watermark() === null) return ["Look again", () => load(view)];
+  if (watermark() === null) return ["Look again", again];
   return ["Show the newest 7 days", () => go({ ...view, ...lastDays(7, watermark(), view.timezone) })];
 }
 
 /** What a reader can do about a problem: take the nearest request that would pass, or ask again. */
 function wayOut(view, { aggregation, endTimestamp }) {
-  if (!aggregation && !endTimestamp) return [["Try again", () => load(view)]];
+  if (!aggregation && !endTimestamp) return [["Try again", again]];
   const words = [
     ...(aggregation ? [`use steps of ${minutesWords(Number(aggregation))}`] : []),
     ...(endTimestamp ? [`end at ${endTimestamp}`] : []),
@@ -172,7 +202,7 @@ function tooManyRows(length, minutes) {
 
 function tooMuch(detail, aggregation) {
   const nearest = aggregation ? { aggregation: String(aggregation) } : {};
-  return new Problem("Too much for a chart", `${detail} All of it can be downloaded below.`, { nearest });
+  return new Problem("Too much for a chart", `${detail} A download takes more, up to the limits of the service.`, { nearest });
 }
 
 function nothingFound(view) {
@@ -182,8 +212,7 @@ function nothingFound(view) {
 
 setInterval(lookForNews, LOOK_AGAIN);
 addEventListener("popstate", () => {
-  const view = viewOf(location.search);
-  if (view) load(view);
+  if (location.search !== asked) again(); // a link within the page asks for nothing
 });
 byId("key-panel").addEventListener("submit", (event) => {
   event.preventDefault();

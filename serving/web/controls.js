@@ -2,7 +2,7 @@
 
 import { byId, make, show } from "./dom.js";
 import { Products } from "./products.js";
-import { ZONES } from "./time.js";
+import { isZone, ZONES } from "./time.js";
 import { lastDays } from "./view.js";
 
 const STEPS = [...byId("step").options].map((option) => option.value).filter((value) => value !== "other");
@@ -13,7 +13,7 @@ const fold = () => { byId("choose").open = !narrow.matches; };
 narrow.addEventListener("change", fold);
 fold();
 
-/** The controls. `changed` is called with the new view, `watermark` gives the instant that the presets end by. */
+/** The controls. `changed` is called with the new view (null: none is known yet), `watermark` gives the instant that the presets end by. */
 export class Controls {
   constructor(changed, watermark) {
     this._changed = changed;
@@ -73,7 +73,10 @@ export class Controls {
   }
 
   _take(more, again = false) {
-    if (!this._view) return;
+    if (!this._view) {
+      if (again) this._changed(null);
+      return;
+    }
     const view = { ...this._read(), ...more };
     if (again || JSON.stringify(view) !== JSON.stringify(this._view)) this._changed(view);
   }
@@ -87,8 +90,12 @@ export class Controls {
 
   _preset(days) {
     const watermark = this._watermark();
-    if (watermark === null || !this._view) return;
-    this._take({ ...lastDays(days, watermark, this._view.timezone), aggregation: days === 1 ? "60" : "1440" });
+    if (watermark === null || !this._view) {
+      this._changed(null);
+      return;
+    }
+    const timezone = isZone(this._view.timezone) ? this._view.timezone : "UTC";
+    this._take({ ...lastDays(days, watermark, timezone), timezone, aggregation: days === 1 ? "60" : "1440" });
   }
 
   _step() {

@@ -15,9 +15,16 @@ const digits = (value) => (value === null ? "–" : value.toFixed(4));
 let chart;
 let shown = { rows: [], times: [], count: 0, from: 0 };
 
+/** What is offered to do about an earlier answer is no longer offered once another is asked for. */
+export function rest() {
+  if (byId("problem").contains(document.activeElement) || byId("news").contains(document.activeElement)) byId("results").focus();
+  byId("problem").querySelectorAll("button").forEach((button) => { button.hidden = true; });
+  show(false, "news");
+}
+
 /** Take away what an earlier answer said, before another is shown. */
 export function clear() {
-  show(false, "problem", "notes", "totals", "chart-card", "table-card", "key-panel", "news");
+  show(false, "loading", "problem", "notes", "totals", "chart-card", "table-card", "key-panel", "news");
 }
 
 /** Tell what went wrong, and offer what to do: [[words, action], ...]. The reader of the screen hears it at once. */

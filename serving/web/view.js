@@ -7,8 +7,11 @@ import { DAY, localText, nextMidnight, toInstant, offsetAt } from "./time.js";
 
 export const SPLITS = ["none", "platform", "product"];
 
-/** The view that an address asks for; null where it names no range. */
-export function viewOf(search) {
+/**
+ * The view that an address asks for; null where it names no range. Platforms, which the API takes in any case, are spelt as in
+ * `known`; others stay as they are, so that the service tells.
+ */
+export function viewOf(search, known = []) {
   const given = new URLSearchParams(search);
   if (!given.has("startTimestamp") || !given.has("endTimestamp")) return null;
   const split = given.get("split");
@@ -17,11 +20,13 @@ export function viewOf(search) {
     end: given.get("endTimestamp").replace("T", " "),
     aggregation: given.get("aggregation") ?? "1440",
     timezone: given.get("timezone") ?? "UTC",
-    platforms: given.getAll("platform"),
+    platforms: [...new Set(given.getAll("platform").map((name) => known.find((one) => sameName(one, name)) ?? name))],
     products: given.getAll("product"),
     split: SPLITS.includes(split) ? split : "none",
   };
 }
+
+const sameName = (one, other) => one.toLowerCase() === other.toLowerCase();
 
 /** The address of a view. */
 export function addressOf(view) {

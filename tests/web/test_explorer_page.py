@@ -242,9 +242,15 @@ def test_each_change_is_an_address_that_links_and_the_back_button_bring_back(sho
 
 
 def test_the_whole_page_works_by_keyboard(shop, visit):
-    page = visit(shop).open(WEEK)
+    watched = visit(shop)
+    page = watched.open(WEEK)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    page.wait_for_url("**#results")
+    page.wait_for_timeout(200)
+    assert len([url for url in watched.asked if "/v1/ctr" in url]) == 1
+    page.locator(".skip").focus()
     seen = []
     for _ in range(60):
         page.keyboard.press("Tab")
@@ -530,18 +536,18 @@ def test_the_request_and_the_link_can_be_copied(shop, visit):
     assert page.evaluate("navigator.clipboard.readText()") == page.locator("#request").text_content()
     page.get_by_role("button", name="Copy link").click()
     eventually(lambda: page.evaluate("navigator.clipboard.readText()") == page.url)
-
-
-@pytest.mark.parametrize("name", ["CSV", "JSON", "NDJSON", "Arrow", "Parquet"])
-def test_a_download_is_the_answer_of_the_api(shop, visit, name):
-    page = visit(shop).open(WEEK)
-    with page.expect_download() as waiting:
     page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     request = page.locator("#request").text_content()
     for button, text in (("Copy link", page.url), ("Copy", request)):
         page.get_by_role("button", name=button, exact=button == "Copy").click()
         page.get_by_text("Marked: press Ctrl+C.").wait_for()
         eventually(lambda text=text: page.evaluate("getSelection().toString()") == text)
+
+
+@pytest.mark.parametrize("name", ["CSV", "JSON", "NDJSON", "Arrow", "Parquet"])
+def test_a_download_is_the_answer_of_the_api(shop, visit, name):
+    page = visit(shop).open(WEEK)
+    with page.expect_download() as waiting:
         page.get_by_role("link", name=f"Download {name}", exact=True).click()
     link = page.locator(f"[data-format={name.lower()}]").get_attribute("href")
     assert waiting.value.path().read_bytes() == shop.get(link).content
@@ -564,12 +570,15 @@ def test_a_refused_request_is_told_with_every_fault(shop, visit):
 def test_too_fine_a_step_is_not_asked_for_and_a_coarser_one_is_offered(shop, visit):
     watched = visit(shop)
     page = watched.open(WEEK.replace("1440", "1"), wait="#problem:visible")
-    assert "11,520 buckets" in page.locator("#problem").text_content()
+    told = page.locator("#problem").text_content()
+    assert "11,520 buckets" in told
+    assert "A download takes more, up to the limits of the service." in told
     assert not [url for url in watched.asked if "/v1/ctr" in url]
     assert page.get_by_role("link", name="Download CSV").is_visible()
     page.get_by_role("button", name="Use steps of 5 minutes").click()
     page.locator("#totals").wait_for()
     assert "aggregation=5" in page.url
+    assert page.evaluate("document.activeElement.id") == "results"
 
 
 def test_a_limit_of_the_service_is_told_and_the_nearest_request_is_one_click_away(tmp_path, serve, visit):
@@ -665,6 +674,11 @@ def test_a_service_with_keys_asks_for_one_and_keeps_it_for_the_tab(tmp_path, ser
     watched = visit(serve(lake, api_keys_file=str(tmp_path / "keys.json")))
     page = watched.open(WEEK, wait="#key-panel:visible")
     assert "This address wants a key" in page.locator("#problem").text_content()
+    for odd in ("ключ", f"{secret}\u200b"):
+        page.get_by_label("API key").fill(odd)
+        page.keyboard.press("Enter")
+        page.get_by_text("A key has only letters, digits and signs of ASCII").wait_for()
+        assert page.evaluate("sessionStorage.length") == 0
     page.get_by_label("API key").fill("wrong")
     page.keyboard.press("Enter")
     page.get_by_text("The key is not known, or has expired or was revoked.").wait_for()
@@ -674,11 +688,6 @@ def test_a_service_with_keys_asks_for_one_and_keeps_it_for_the_tab(tmp_path, ser
     answer = expected("2016-02-01 00:00:00", "2016-02-09 00:00:00", 1440, platforms=["iOS"])
     assert table(page) == [row[:6] for row in answer]
     assert page.locator("#platforms").text_content().split() == ["iOS"]
-    for odd in ("ключ", f"{secret}\u200b"):
-        page.get_by_label("API key").fill(odd)
-        page.keyboard.press("Enter")
-        page.get_by_text("A key has only letters, digits and signs of ASCII").wait_for()
-        assert page.evaluate("sessionStorage.length") == 0
     assert not page.locator("#key-panel").is_visible()
     with page.expect_download() as waiting:
         page.get_by_role("link", name="Download CSV").click()
@@ -718,6 +727,81 @@ def test_a_key_can_be_changed_after_too_many_wrong_ones(tmp_path, serve, visit):
     assert response.value.status == 429
     page.get_by_text("It can be asked again in").wait_for()
     page.get_by_label("API key").fill(secret)
+
+
+def held_once(page, pattern):
+    """Lets the first request of a pattern wait for good."""
+    held = []
+    page.route(pattern, lambda route: route.fallback() if held else held.append(route))
+    return held
+
+
+def test_try_again_asks_for_what_the_address_says_by_then(shop, visit):
+    watched = visit(shop)
+    page = watched.page
+    page.route("**/v1/ctr?*", lambda route: route.fulfill(status=503, json={"title": "Busy"}))
+    watched.open(WEEK, wait="#problem:visible")
+    page.unroute("**/v1/ctr?*")
+    button = page.get_by_role("button", name="Try again").element_handle()
+    held = held_once(page, "**/v1/ctr?*")
+    page.get_by_role("button", name="Last day").click()
+    eventually(lambda: page.evaluate("1") and held)
+    assert not button.is_visible()
+    button.evaluate("button => button.onclick()")
+    page.locator("#totals").wait_for()
+    assert totals(page)[3] == "24"
+    assert "aggregation=60" in page.url
+    assert page.locator("#step").input_value() == "60"
+
+
+def test_the_form_works_while_nothing_could_be_loaded_yet_and_a_slow_load_says_so(shop, visit):
+    watched = visit(shop)
+    page = watched.page
+    page.route("**/v1/status", lambda route: route.abort())
+    watched.open(WEEK, wait="#problem:visible")
+    page.unroute("**/v1/status")
+    held = held_once(page, "**/v1/platforms")
+    page.get_by_role("button", name="Show", exact=True).click()
+    eventually(lambda: page.evaluate("1") and held)
+    assert page.get_by_text("Loading …").is_visible()
+    assert not page.locator("#problem").is_visible()
+    page.get_by_role("button", name="7 days").click()
+    page.locator("#totals").wait_for()
+    assert not page.get_by_text("Loading …").is_visible()
+
+
+def test_a_mistyped_zone_leaves_the_presets_alive(shop, visit):
+    page = visit(shop).open(WEEK)
+    page.locator("#zone").fill("Berlin")
+    page.locator("#zone").press("Enter")
+    page.locator("#problem").wait_for()
+    page.get_by_role("button", name="7 days").click()
+    page.locator("#totals").wait_for()
+    assert page.locator("#zone").input_value() == "UTC"
+
+
+def test_a_platform_of_an_address_may_be_written_in_any_case(shop, visit):
+    watched = visit(shop)
+    page = watched.open(f"{WEEK}&platform=ios&platform=IOS")
+    assert page.locator("#platforms input:checked").evaluate_all("boxes => boxes.map(box => box.value)") == ["iOS"]
+    assert page.url.endswith("&platform=iOS")
+    assert drawn(page, "counts-pane")[1][3] is None
+    assert "from iOS: shaded" in page.locator("#notes").text_content()
+
+
+def test_a_page_of_the_table_begins_at_its_top_and_keeps_the_focus(shop, visit):
+    page = visit(shop).open(WEEK.replace("1440", "60"))
+    page.locator(".scroll").evaluate("box => { box.scrollTop = 1e6; }")
+    page.locator("#later").focus()
+    while "of" in page.locator("#page-said").text_content():
+        page.keyboard.press("Enter")
+        assert page.locator(".scroll").evaluate("box => box.scrollTop") == 0
+        if page.locator("#later").get_attribute("aria-disabled") == "true":
+            break
+    last = page.locator("#page-said").text_content()
+    page.keyboard.press("Enter")
+    assert page.locator("#page-said").text_content() == last
+    assert page.evaluate("document.activeElement.id") == "later"
 
 
 def test_a_range_without_data_is_understandable_and_leads_back(shop, visit):
@@ -793,21 +877,6 @@ def test_a_phone_needs_no_scrolling_sideways(shop, visit):
     page.get_by_role("button", name="Last day").tap()
     page.wait_for_url("**aggregation=60**")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-
-def test_a_page_of_the_table_begins_at_its_top_and_keeps_the_focus(shop, visit):
-    page = visit(shop).open(WEEK.replace("1440", "60"))
-    page.locator(".scroll").evaluate("box => { box.scrollTop = 1e6; }")
-    page.locator("#later").focus()
-    while "of" in page.locator("#page-said").text_content():
-        page.keyboard.press("Enter")
-        assert page.locator(".scroll").evaluate("box => box.scrollTop") == 0
-        if page.locator("#later").get_attribute("aria-disabled") == "true":
-            break
-    last = page.locator("#page-said").text_content()
-    page.keyboard.press("Enter")
-    assert page.locator("#page-said").text_content() == last
-    assert page.evaluate("document.activeElement.id") == "later"
-
 
 
 def test_light_and_dark_follow_the_system_also_while_it_changes(shop, visit):
