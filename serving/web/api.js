@@ -1,5 +1,7 @@
 /** Asks the API, and turns whatever goes wrong into a Problem that the page can tell in plain words. */
 
+import { counted } from "./dom.js";
+
 const KEY = "ctr-key";
 
 /** What stands between two rows of an answer: inside a text, a bare double quote cannot occur. */
@@ -70,24 +72,29 @@ function cutOff(error) {
 
 /** The problem document of an answer; its status, where it has none. */
 async function told(response) {
-  let document = {};
-  try {
-    document = await response.json();
-  } catch {
-    // a proxy in between writes no problem document: the status has to do
-  }
-  const hints = (document.errors ?? []).map(({ parameter, detail, hint }) => `${parameter}: ${detail}; ${hint}`);
-  const wait = response.headers.get("Retry-After");
-  if (wait) hints.push(`It can be asked again in ${wait} seconds.`);
+  // a proxy in between writes no problem document, or one of its own: then the status has to do
+  const { title, detail, errors } = await response.json().catch(() => null) ?? {};
+  const faults = Array.isArray(errors) ? errors.filter((fault) => fault?.detail) : [];
+  const hints = faults.map((fault) => [
+    fault.parameter ? `${fault.parameter}: ${fault.detail}` : fault.detail, ...(fault.hint ? [fault.hint] : []),
+  ].join("; "));
+  const wait = secondsOf(response.headers.get("Retry-After"));
+  if (wait !== null) hints.push(`It can be asked again in ${counted(wait, "second")}.`);
   return new Problem(
-    document.title ?? `The service answered ${response.status}`,
-    document.detail ?? response.statusText,
-    { hints, status: response.status, nearest: nearestOf(document.errors ?? []) },
+    title ?? `The service answered ${response.status}`,
+    detail ?? response.statusText,
+    { hints, status: response.status, nearest: nearestOf(faults) },
   );
 }
 
+/** The seconds of a Retry-After, which may be a date; null: it says nothing. */
+function secondsOf(text) {
+  const seconds = /^\d+$/.test(text) ? Number(text) : Math.max(1, Math.ceil((Date.parse(text) - Date.now()) / 1000));
+  return Number.isNaN(seconds) ? null : seconds;
+}
+
 function nearestOf(faults) {
-  const found = faults.flatMap(({ hint }) => [...hint.matchAll(NEAREST)]);
+  const found = faults.flatMap(({ hint }) => [...(hint ?? "").matchAll(NEAREST)]);
   // with another fault beside the limits, the nearest request is not known
   return found.length === faults.length ? Object.fromEntries(found.map(([, name, value]) => [name, value])) : {};
 }

@@ -5,7 +5,7 @@
 
 import { ask, askJson, asProblem, keepKey, Problem, readRows } from "./api.js";
 import { Controls } from "./controls.js";
-import { byId, counted, grouped, show } from "./dom.js";
+import { byId, counted, grouped, sentence, show } from "./dom.js";
 import { pathOf, readingOf } from "./request.js";
 import { clear, rest, showAnswer, showNews, showProblem, showRequest, showStatus } from "./results.js";
 import { Tally } from "./tally.js";
@@ -134,7 +134,7 @@ function wayOut(view, { aggregation, endTimestamp }) {
     ...(endTimestamp ? [`end at ${endTimestamp}`] : []),
   ].join(" and ");
   const nearest = { ...view, aggregation: aggregation ?? view.aggregation, end: endTimestamp ?? view.end };
-  return [[words[0].toUpperCase() + words.slice(1), () => go(nearest)]];
+  return [[sentence(words), () => go(nearest)]];
 }
 
 /** The answer to a view, summed. Raises Problem: the service's own, or that there is more than a chart can show. */

@@ -2,7 +2,7 @@
 
 import { byId, make, show } from "./dom.js";
 import { Products } from "./products.js";
-import { isZone, ZONES } from "./time.js";
+import { isZone, localText, parseTime, ZONES } from "./time.js";
 import { lastDays } from "./view.js";
 
 const STEPS = [...byId("step").options].map((option) => option.value).filter((value) => value !== "other");
@@ -43,8 +43,8 @@ export class Controls {
   /** Show a view. */
   set(view) {
     this._view = view;
-    byId("from").value = inputOf(view.start);
-    byId("to").value = inputOf(view.end);
+    byId("from").value = inputOf(view.start, view.timezone);
+    byId("to").value = inputOf(view.end, view.timezone);
     byId("zone").value = view.timezone;
     byId("step").value = STEPS.includes(view.aggregation) ? view.aggregation : "other";
     byId("minutes").value = view.aggregation;
@@ -62,14 +62,22 @@ export class Controls {
     const checked = boxes.filter((box) => box.checked).map((box) => box.value);
     const step = byId("step").value;
     return {
-      start: textOf("from") || this._view.start,
-      end: textOf("to") || this._view.end,
+      start: this._time("from", this._view.start),
+      end: this._time("to", this._view.end),
       aggregation: step === "other" ? byId("minutes").value.trim() : step,
       timezone: byId("zone").value.trim() || "UTC",
       platforms: checked.length === boxes.length ? [] : checked, // none checked asks for all: there is no empty answer to want
       products: this._view.products,
       split: byId("split").value,
     };
+  }
+
+  /** The time of a field; where that is the time shown, or no whole date, as the view has it: perhaps with an offset. */
+  _time(id, shown) {
+    const { timezone } = this._view;
+    const text = textOf(byId(id).value);
+    const same = parseTime(shown, timezone) !== null && text === textOf(inputOf(shown, timezone));
+    return !text || same ? shown : text;
   }
 
   _take(more, again = false) {
@@ -84,8 +92,9 @@ export class Controls {
   /** A field was left: take what it says; what is no whole date becomes again what is shown. */
   _left() {
     this._take({});
-    byId("from").value ||= inputOf(this._view?.start ?? "");
-    byId("to").value ||= inputOf(this._view?.end ?? "");
+    if (!this._view) return;
+    byId("from").value ||= inputOf(this._view.start, this._view.timezone);
+    byId("to").value ||= inputOf(this._view.end, this._view.timezone);
   }
 
   _preset(days) {
@@ -106,11 +115,15 @@ export class Controls {
   }
 }
 
-/** A time of the API as a date field takes it. */
-const inputOf = (text) => text.replace(" ", "T");
+/** A time of the API as a date field takes it: by the clocks of the zone, or of UTC where it is no zone; "" for no time. */
+function inputOf(text, zone) {
+  const clocks = isZone(zone) ? zone : "UTC";
+  const instant = parseTime(/^\d{4}-\d{2}-\d{2}$/.test(text) ? `${text} 00:00` : text, clocks);
+  return instant === null ? "" : localText(instant, clocks).replace(" ", "T");
+}
 
 /** The text of a date field as the API writes times. */
-function textOf(id) {
-  const text = byId(id).value.replace("T", " ");
+function textOf(value) {
+  const text = value.replace("T", " ");
   return text.length === 16 ? `${text}:00` : text.slice(0, 19);
 }

@@ -22,5 +22,8 @@ export function show(shown, ...ids) {
 /** A number with separators of thousands. */
 export const grouped = (number) => number.toLocaleString("en");
 
+/** A text with a capital at its beginning. */
+export const sentence = (text) => text[0].toUpperCase() + text.slice(1);
+
 /** "1 row", "2 rows". */
 export const counted = (number, noun) => `${grouped(number)} ${noun}${number === 1 ? "" : "s"}`;

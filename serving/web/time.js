@@ -90,7 +90,8 @@ export function bucketStarts(start, end, minutes, zone) {
     while (edge <= last) { // a zone that crossed the date line left a whole day out: that day is no bucket
       number += 1;
       const ahead = number * minutes * MINUTE;
-      edge = calendar ? toInstant(local + ahead, zone) : start + ahead;
+      if (start + ahead > end + 2 * DAY) edge = end; // beyond it in any zone, and perhaps beyond all dates
+      else edge = calendar ? toInstant(local + ahead, zone) : start + ahead;
     }
   }
   return starts;

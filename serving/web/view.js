@@ -16,8 +16,8 @@ export function viewOf(search, known = []) {
   if (!given.has("startTimestamp") || !given.has("endTimestamp")) return null;
   const split = given.get("split");
   return {
-    start: given.get("startTimestamp").replace("T", " "),
-    end: given.get("endTimestamp").replace("T", " "),
+    start: timeOf(given.get("startTimestamp")),
+    end: timeOf(given.get("endTimestamp")),
     aggregation: given.get("aggregation") ?? "1440",
     timezone: given.get("timezone") ?? "UTC",
     platforms: [...new Set(given.getAll("platform").map((name) => known.find((one) => sameName(one, name)) ?? name))],
@@ -25,6 +25,9 @@ export function viewOf(search, known = []) {
     split: SPLITS.includes(split) ? split : "none",
   };
 }
+
+/** A time of an address; unescaped, the plus of an offset means a space (serving/request/times.py). */
+const timeOf = (text) => text.replace("T", " ").replace(/(\d{2}:\d{2}) (?=\d{2}(:?\d{2})?$)/, "$1+");
 
 const sameName = (one, other) => one.toLowerCase() === other.toLowerCase();
 

@@ -1,6 +1,6 @@
 /** What the service knows about its data, in plain words: watermarks, missing days, what is not final and why. */
 
-import { counted, make } from "./dom.js";
+import { counted, make, sentence } from "./dom.js";
 import { DAY, dayWords, timeWords } from "./time.js";
 
 /** The newest instant that any platform has data of; null while there are none. */
@@ -113,11 +113,11 @@ export function notesOf(status, view, start, end, tally) {
 export function freshness(status, zone) {
   return status.platforms.map(({ platform, watermarks, firstDay, lastDay, days, missingDays }) => make("section", {},
     make("h3", {}, platform),
-    make("p", {}, `Views up to ${known(watermarks.views, zone)}, purchases up to ${known(watermarks.purchases, zone)}.`),
+    make("p", {}, sentence(`${reach("views", watermarks.views, zone)}, ${reach("purchases", watermarks.purchases, zone)}.`)),
     make("p", { className: missingDays.length ? "warn" : "muted" }, coverage(firstDay, lastDay, days, missingDays))));
 }
 
-const known = (time, zone) => (time ? timeWords(Date.parse(time), zone) : "now unknown (none so far)");
+const reach = (what, time, zone) => (time ? `${what} up to ${timeWords(Date.parse(time), zone)}` : `no ${what} so far`);
 
 function coverage(first, last, days, missing) {
   if (!days) return "No day has views so far.";

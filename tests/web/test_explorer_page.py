@@ -6,13 +6,15 @@ import shlex
 import subprocess
 import sys
 from collections import defaultdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import parse_qsl, urlsplit
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from serving.explorer import WEB
 from serving.keys import make_key, write_keys
+from serving.request.times import TimeFault, parse_time, restore_plus
 from tests.serving import oracle
 from tests.serving.conftest import eventually, running
 from tests.serving.lake import UTC, Lake, at, view
@@ -437,9 +439,6 @@ def test_a_preset_and_a_time_zone_follow_the_watermark(shop, visit):
     ],
 )
 def test_where_clocks_change_each_count_stands_in_its_own_hour(tmp_path, serve, visit, zone, start, end):
-    from datetime import timedelta
-    from zoneinfo import ZoneInfo
-
     first, last = (at(text).replace(tzinfo=ZoneInfo(zone)) for text in (start, end))
     edges = oracle.bucket_edges(first.astimezone(oracle.UTC), last.astimezone(oracle.UTC), 60, zone)[:-1]
     times = [edge + timedelta(minutes=7) for edge in edges]
@@ -489,6 +488,7 @@ def test_rows_of_the_second_of_two_hours_of_one_name_stand_there(
 
 REFUSED = (
     ("2016-03-27 02:30:00", "2016-03-28 00:00:00", "does not exist in Europe/Berlin"),
+    ("2016-02-01 24:00:00", "2016-02-03 00:00:00", "there is no such day, time or offset"),
     ("2016-02-01 00:00:00.0", "2016-02-03 00:00:00", "with a fraction of a second"),
     ("1999-01-01 00:00:00", "2016-02-03 00:00:00", "must lie between 2000-01-01 and 2100-01-01"),
     ("2016-02-01 00:00:00", "2016-02-02 00:00:00&timezone=europe/berlin", "europe/berlin"),
@@ -510,6 +510,69 @@ def test_a_refusal_of_a_zone_names_its_own_times(tmp_path, serve, visit):
     address = f"{WEEK.replace('1440', '60')}&timezone=Asia/Kolkata"
     page = visit(serve(lake, range_days=2)).open(address, wait="#problem:visible")
     page.get_by_role("button", name="End at 2016-02-03 00:00:00").wait_for()
+
+
+OFFSETS = ("", "Z", " z", "+01", " 01", "+0130", "-01:30", " 01:00", "+24", "+0160", "+1", "  +01")
+TIMES = (
+    "2016-02-01 23:59:59",
+    "2016-02-01T00:00",
+    "2016-02-01",
+    "2016-02-30T00:00:00",
+    "2016-02-01T24:00",
+    "2016-02-01T00:00:60",
+    "2016-03-27T02:30:00",
+    "2016-10-30T02:30:00",
+    "2000-01-01T00:00:00",
+    "2100-01-01T00:00:00",
+    "0050-01-01T00:00:00",
+    "x",
+)
+
+
+def test_the_times_of_an_address_are_read_as_the_service_reads_them(shop, visit):
+    page = visit(shop).open(WEEK)
+    texts = [time + offset for time in TIMES for offset in OFFSETS]
+    for zone in ("UTC", "Europe/Berlin"):
+        found = page.evaluate(
+            """async ([texts, zone]) => {
+                const { parseTime } = await import("/web/time.js");
+                const { viewOf } = await import("/web/view.js");
+                return texts.map((text) => {
+                    const { start } = viewOf(new URLSearchParams({ startTimestamp: text, endTimestamp: "" }));
+                    return parseTime(start, zone);
+                });
+            }""",
+            [texts, zone],
+        )
+        assert dict(zip(texts, found, strict=True)) == {text: instant(text, zone) for text in texts}
+
+
+def instant(text, zone):
+    """Milliseconds, as the service understands a time of a query string."""
+    try:
+        return parse_time(restore_plus(text), ZoneInfo(zone)) * 1000
+    except TimeFault:
+        return None
+
+
+def test_the_fields_show_the_times_of_any_address(shop, visit):
+    watched = visit(shop)
+    page = watched.open("/?startTimestamp=2016-02-02T03:00:00+03&endTimestamp=2016-02-03T00:00:00Z&aggregation=60")
+    fields = lambda: [page.locator(name).input_value()[:16] for name in ("#from", "#to")]  # noqa: E731
+    assert fields() == ["2016-02-02T00:00", "2016-02-03T00:00"]
+    assert totals(page)[3] == "24"
+    page.locator("#split").select_option("platform")
+    page.wait_for_url("**startTimestamp=2016-02-02%2003:00:00%2B03&**")
+    watched.open("/?startTimestamp=2016-02-02&endTimestamp=2016-02-3x", wait="#problem:visible")
+    assert fields() == ["2016-02-02T00:00", ""]
+    page.locator("#to").fill("2016-02-03T00:00")
+    page.get_by_role("button", name="Show", exact=True).click()
+    page.locator("#totals").wait_for()
+
+
+def test_a_step_that_is_longer_than_all_dates_is_one_bucket(shop, visit):
+    page = visit(shop).open(WEEK.replace("1440", "14400000000000&timezone=Europe/Berlin"))
+    assert totals(page)[3] == "1"
 
 
 def test_the_request_is_shown_as_address_curl_and_python_that_work(shop, visit):
@@ -827,6 +890,39 @@ def test_a_lake_without_a_publication_and_one_without_rows(tmp_path, serve, visi
     eventually(lambda: client.get("/v1/status").json()["dataVersion"] == 2)
     page.get_by_role("button", name="Look again").click()
     page.locator("#totals").wait_for()
+
+
+def test_a_refusal_is_told_whoever_writes_it(shop, visit):
+    page = visit(shop).open(WEEK)
+    cases = [
+        (429, '{"title":"Too many requests","detail":"Wait."}', "1", "Too many requests", ["asked again in 1 second."]),
+        (503, "<html>", "Sun, 01 Jan 2012 12:00:00 GMT", "answered 503", ["asked again in 1 second."]),
+        (503, "<html>", "later", "answered 503", []),
+        (502, "null", "120", "answered 502", ["asked again in 120 seconds."]),
+        (502, '{"errors":"x","title":null}', None, "answered 502", []),
+        (
+            422,
+            '{"errors":[{"detail":"d"},null,{"parameter":"p","detail":"e","hint":"h"}]}',
+            None,
+            "422",
+            ["d", "p: e; h"],
+        ),
+    ]
+    told = page.evaluate(
+        """async (cases) => {
+            const { ask } = await import("/web/api.js");
+            const told = [];
+            for (const [status, body, wait] of cases) {
+                window.fetch = async () => new Response(body, { status, headers: wait === null ? {} : { "Retry-After": wait } });
+                await ask("/").catch((problem) => told.push([problem.title, problem.hints]));
+            }
+            return told;
+        }""",
+        [case[:3] for case in cases],
+    )
+    for (title, hints), (_, _, _, words, ends) in zip(told, cases, strict=True):
+        assert title.endswith(words)
+        assert [hint.endswith(end) for hint, end in zip(hints, ends, strict=True)] == [True] * len(ends)
 
 
 def test_an_answer_that_is_cut_is_not_shown_as_a_whole_one(shop, visit):
