@@ -31,18 +31,20 @@ _OF_DOCS = re.compile(rb"<!-- docs -->.*?<!-- /docs -->", re.DOTALL)
 """A part of the page that sends the reader to ``/docs``."""
 
 
-def add_explorer(app: FastAPI, docs: bool) -> None:
+def add_explorer(app: FastAPI, docs: bool, url_bytes: int) -> None:
     """Give the application one address for each file of the page. No address is made from a request.
 
     Args:
         app: the application.
         docs: whether ``/docs`` is open; if not, the page says nothing of it.
+        url_bytes: the longest address that the service takes, which the page keeps to.
     """
     for file in sorted(WEB.rglob("*")):
         if file.suffix in _TYPES:
             name = file.relative_to(WEB).as_posix()
             path = "/" if name == "index.html" else f"/web/{name}"
             content = file.read_bytes() if docs else _OF_DOCS.sub(b"", file.read_bytes())
+            content = content.replace(b"{url_bytes}", b"%d" % url_bytes)
             app.add_api_route(path, _answer(content, _TYPES[file.suffix]), include_in_schema=False)
 
 

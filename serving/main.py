@@ -96,7 +96,7 @@ def create_app(settings: Settings, heavy: str | None = None) -> FastAPI:
     problems.install(app)
     app.include_router(router)
     add_docs(app, settings)
-    add_explorer(app, settings.docs)
+    add_explorer(app, settings.docs, settings.url_bytes)
     return app
 
 

@@ -2,6 +2,7 @@
 
 import { byId, make, show } from "./dom.js";
 import { Products } from "./products.js";
+import { pathOf } from "./request.js";
 import { isZone, localText, parseTime, ZONES } from "./time.js";
 import { lastDays } from "./view.js";
 
@@ -19,7 +20,7 @@ export class Controls {
     this._changed = changed;
     this._watermark = watermark;
     this._view = null;
-    this._products = new Products((products) => this._take({ products }));
+    this._products = new Products((products) => this._take({ products }), (products) => fits({ ...this._view, products }));
     byId("zones").replaceChildren(...ZONES.map((zone) => make("option", { value: zone })));
     byId("controls").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -116,6 +117,9 @@ export class Controls {
 }
 
 /** A time of the API as a date field takes it: by the clocks of the zone, or of UTC where it is no zone; "" for no time. */
+/** Whether the service takes the addresses of a view; some room is left for a longer zone, or a line for each platform. */
+const fits = (view) => pathOf(view, "parquet").length + 100 <= Number(document.documentElement.dataset.urlBytes);
+
 function inputOf(text, zone) {
   const clocks = isZone(zone) ? zone : "UTC";
   const instant = parseTime(/^\d{4}-\d{2}-\d{2}$/.test(text) ? `${text} 00:00` : text, clocks);

@@ -9,8 +9,9 @@ const TYPING_PAUSE = 150; // milliseconds without a key before the search is sen
 
 /** The field. `changed` is called after a choice with all chosen names. */
 export class Products {
-  constructor(changed) {
+  constructor(changed, fits) {
     this._changed = changed;
+    this._fits = fits;
     this._chosen = [];
     this._found = [];
     this._active = -1;
@@ -51,6 +52,10 @@ export class Products {
     this._input.value = "";
     this._close();
     if (this._chosen.includes(name)) return;
+    if (!this._fits([...this._chosen, name])) {
+      this._say("The address of a view has no room for one more product; the API takes more by POST.");
+      return;
+    }
     this.set([...this._chosen, name]);
     this._changed(this._chosen);
     this._say(`${name} chosen`);

@@ -342,6 +342,19 @@ def test_a_product_that_is_named_in_full_is_chosen_before_the_first_of_the_list(
     page.wait_for_url("**product=12**")
 
 
+def test_no_product_is_chosen_that_the_address_has_no_room_for(tmp_path, serve, visit):
+    lake = Lake(tmp_path / "lake")
+    lake.publish([view("2016-02-01 10:00:00", name) for name in ("a" * 100, "b" * 100)])
+    page = visit(serve(lake, url_bytes=430)).open(WEEK)
+    for name in "ab":
+        page.locator("#search").fill(name)
+        page.keyboard.press("Enter")
+        eventually(lambda: page.locator("#search").input_value() == "")
+    page.get_by_text("The address of a view has no room for one more product").wait_for()
+    assert page.locator("#chosen li").count() == 1
+    assert page.reload().status == 200
+
+
 def test_enter_while_the_products_are_looked_for_waits_for_them(many, visit):
     page = visit(many).open(WEEK)
     request = held_up(page, "q0123")
