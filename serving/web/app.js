@@ -99,7 +99,10 @@ async function load(view) {
     status = answer.status;
     showStatus(status, view.timezone, answer.version);
     if (answer.tally.count) showAnswer(answer);
-    else showProblem(nothingFound(view), [newest(view)]);
+    else showProblem(nothingFound(view), [newest(view), ...fromOlder(view)]);
+    if (view.asOf && answer.version !== null && Number(answer.version) < status.dataVersion) {
+      showNews(`Publication ${answer.version} is shown, as the address asks; the newest is ${status.dataVersion}.`, showNewest);
+    }
   } catch (error) {
     const problem = asProblem(error);
     if (problem.name === "AbortError") return;
@@ -114,11 +117,20 @@ async function lookForNews() {
   const shown = status.dataVersion;
   try {
     const { dataVersion } = await askJson("/v1/status");
-    if (status.dataVersion === shown && dataVersion !== shown) showNews(dataVersion, again);
+    if (status.dataVersion === shown && dataVersion !== shown) showNews(`Publication ${dataVersion} is there.`, showNewest);
   } catch (error) {
     console.info(`no look for a newer publication: ${error.detail}`); // what is shown stays true; the next request will tell
   }
 }
+
+/** Show the newest publication, also where the address asks for another. */
+function showNewest() {
+  if (here().asOf) go({ ...here(), asOf: "" });
+  else again();
+}
+
+/** The way from a publication that the address asks for to the newest. */
+const fromOlder = (view) => (view.asOf ? [["Show the newest publication", showNewest]] : []);
 
 /** The way from a range without data to one that has some, if there is any. */
 function newest(view) {
@@ -128,13 +140,13 @@ function newest(view) {
 
 /** What a reader can do about a problem: take the nearest request that would pass, or ask again. */
 function wayOut(view, { aggregation, endTimestamp }) {
-  if (!aggregation && !endTimestamp) return [["Try again", again]];
+  if (!aggregation && !endTimestamp) return [["Try again", again], ...fromOlder(view)];
   const words = [
     ...(aggregation ? [`use steps of ${minutesWords(Number(aggregation))}`] : []),
     ...(endTimestamp ? [`end at ${endTimestamp}`] : []),
   ].join(" and ");
   const nearest = { ...view, aggregation: aggregation ?? view.aggregation, end: endTimestamp ?? view.end };
-  return [[sentence(words), () => go(nearest)]];
+  return [[sentence(words), () => go(nearest)], ...fromOlder(view)];
 }
 
 /** The answer to a view, summed. Raises Problem: the service's own, or that there is more than a chart can show. */
@@ -160,7 +172,7 @@ async function answerTo(view, signal) {
     return { tally, version };
   };
   try {
-    return { view, start, end, ...await ofOnePublication(read, signal) };
+    return { view, start, end, ...await ofOnePublication(read, view.asOf, signal) };
   } catch (error) {
     if (error.status === 422 && path !== pathOf(view)) await askJson(pathOf(view), signal); // the same refusal in local times
     throw error;
@@ -169,11 +181,12 @@ async function answerTo(view, signal) {
 
 /**
  * Rows, the number of their publication, and a status of the same one. Something was published in between, or two workers
- * answered of which one does not have it yet: what is older is asked for again, a few times.
+ * answered of which one does not have it yet: what is older is asked for again, a few times. A publication that the address asks
+ * for has no status of its own.
  */
-async function ofOnePublication(read, signal) {
+async function ofOnePublication(read, asOf, signal) {
   let [known, rows] = await Promise.all([askJson("/v1/status", signal), read()]);
-  for (let tries = 0; tries < MOST_TRIES && differ(known, rows); tries += 1) {
+  for (let tries = asOf ? MOST_TRIES : 0; tries < MOST_TRIES && differ(known, rows); tries += 1) {
     await new Promise((resolve) => { setTimeout(resolve, tries * TRY_AGAIN); });
     if (known.dataVersion > Number(rows.version)) rows = await read();
     else known = await askJson("/v1/status", signal);

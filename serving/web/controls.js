@@ -70,6 +70,7 @@ export class Controls {
       platforms: checked.length === boxes.length ? [] : checked, // none checked asks for all: there is no empty answer to want
       products: this._view.products,
       split: byId("split").value,
+      asOf: this._view.asOf,
     };
   }
 
@@ -116,10 +117,10 @@ export class Controls {
   }
 }
 
-/** A time of the API as a date field takes it: by the clocks of the zone, or of UTC where it is no zone; "" for no time. */
 /** Whether the service takes the addresses of a view; some room is left for a longer zone, or a line for each platform. */
 const fits = (view) => pathOf(view, "parquet").length + 100 <= Number(document.documentElement.dataset.urlBytes);
 
+/** A time of the API as a date field takes it: by the clocks of the zone, or of UTC where it is no zone; "" for no time. */
 function inputOf(text, zone) {
   const clocks = isZone(zone) ? zone : "UTC";
   const instant = parseTime(/^\d{4}-\d{2}-\d{2}$/.test(text) ? `${text} 00:00` : text, clocks);

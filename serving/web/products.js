@@ -7,7 +7,7 @@ import { encode } from "./view.js";
 const MOST_FOUND = 20;
 const TYPING_PAUSE = 150; // milliseconds without a key before the search is sent
 
-/** The field. `changed` is called after a choice with all chosen names. */
+/** The field. `changed` is called after a choice with all chosen names; `fits` tells whether so many can be asked for. */
 export class Products {
   constructor(changed, fits) {
     this._changed = changed;

@@ -41,8 +41,8 @@ export function showProblem({ title, detail, hints = [], status }, actions) {
 }
 
 /** Say that there is a newer publication than the one shown; `action` shows it. */
-export function showNews(version, action) {
-  byId("news").replaceChildren(make("span", {}, `Publication ${version} is there.`),
+export function showNews(words, action) {
+  byId("news").replaceChildren(make("span", {}, words),
     make("button", { type: "button", onclick: action }, "Show it"));
   show(true, "news");
 }

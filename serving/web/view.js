@@ -1,6 +1,7 @@
 /**
  * What the page shows, as one plain object, and its form in the address: the names are the API's own, plus `split`.
- * A view: {start, end: local texts, aggregation: text, timezone, platforms: [], products: [], split}. Empty lists: all.
+ * A view: {start, end: local texts, aggregation: text, timezone, platforms: [], products: [], split, asOf}.
+ * Empty lists: all. asOf: the number of a publication; "": the newest.
  */
 
 import { DAY, localText, nextMidnight, toInstant, offsetAt } from "./time.js";
@@ -23,6 +24,7 @@ export function viewOf(search, known = []) {
     platforms: [...new Set(given.getAll("platform").map((name) => known.find((one) => sameName(one, name)) ?? name))],
     products: given.getAll("product"),
     split: SPLITS.includes(split) ? split : "none",
+    asOf: given.get("asOf") ?? "",
   };
 }
 
@@ -46,6 +48,7 @@ export function parametersOf(view) {
     ...view.platforms.map((platform) => ["platform", platform]),
     ...view.products.map((product) => ["product", product]),
     ...(view.timezone === "UTC" ? [] : [["timezone", view.timezone]]),
+    ...(view.asOf ? [["asOf", view.asOf]] : []),
   ];
 }
 
@@ -67,6 +70,6 @@ export function lastDays(days, watermark, zone) {
 export function firstView(watermark) {
   return {
     ...lastDays(7, watermark, "UTC"),
-    aggregation: "1440", timezone: "UTC", platforms: [], products: [], split: "none",
+    aggregation: "1440", timezone: "UTC", platforms: [], products: [], split: "none", asOf: "",
   };
 }

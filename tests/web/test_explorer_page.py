@@ -729,6 +729,26 @@ def test_of_a_status_and_rows_what_is_of_an_older_publication_is_asked_for_again
     assert totals(page)[1] == count
 
 
+def test_an_older_publication_is_shown_as_such_until_the_newest_is_wanted(grown, visit):
+    client, _, rows_before, count = grown
+    watched = visit(client)
+    page = watched.open(f"{WEEK}&asOf=1")
+    assert totals(page)[1] == str(sum(row["views"] for row in rows_before.json()))
+    assert len([url for url in watched.asked if "/v1/ctr" in url]) == 1
+    assert "Publication 1 is shown, as the address asks; the newest is 2." in page.locator("#news").text_content()
+    page.locator("#split").select_option("platform")
+    page.wait_for_url("**&asOf=1&split=platform")
+    assert "asOf=1" in page.locator("#request").text_content()
+    settled(page)
+    page.get_by_role("button", name="Show it").click()
+    eventually(lambda: totals(page)[1] == count)
+    assert "asOf" not in page.url
+    assert not page.locator("#news").is_visible()
+    page = watched.open(f"{WEEK}&asOf=7", wait="#problem:visible")
+    page.get_by_role("button", name="Show the newest publication").click()
+    page.locator("#totals").wait_for()
+
+
 def test_rows_and_a_status_that_never_agree_are_told_apart(grown, visit):
     client, status, _, count = grown
     watched = visit(client)
