@@ -1067,3 +1067,38 @@ def test_the_page_is_made_of_the_files_that_were_loaded(shop, visit):
     modules = {f"/web/{path.name}" for path in WEB.glob("*.js")}
     assert modules <= loaded
     assert all(path.startswith(("/web/", "/v1/")) or path == "/" for path in loaded)
+def contrast(page, one, other):
+    """The contrast of two colours of the style sheet, as WCAG 2 counts it."""
+    lights = []
+    for name in (one, other):
+        text = page.evaluate(f"getComputedStyle(document.documentElement).getPropertyValue('--{name}').trim()")
+        parts = [int(text[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        lights.append(0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05)
+    return max(lights) / min(lights)
+
+
+def test_fields_and_bars_stand_out_from_their_ground(shop, visit):
+    page = visit(shop).open(WEEK)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        for id in ("from", "zone", "step", "search"):
+            line = f"getComputedStyle(document.getElementById('{id}')).borderTopColor"
+            probe = "document.body.style.color = 'var(--field)', getComputedStyle(document.body).color"
+            assert page.evaluate(line) == page.evaluate(probe)
+        assert min(contrast(page, "field", ground) for ground in ("page", "card")) >= 3
+        assert contrast(page, "bars", "card") >= 2
+
+
+def test_forced_colours_leave_the_keys_of_the_chart_and_the_choice_of_a_list(shop, visit):
+    page = visit(shop, forced_colors="active").open(f"{WEEK}&split=platform")
+    colour = "all => all.map(one => getComputedStyle(one).backgroundColor)"
+    swatches = page.locator(".swatch, .key-bar, .key-line").evaluate_all(colour)
+    assert len(set(swatches)) == len(swatches) == 6
+    page.locator("#search").focus()
+    page.locator("#found [role=option]").first.wait_for()
+    page.keyboard.press("ArrowDown")
+    chosen, *others = page.locator("#found [role=option]").evaluate_all(colour)
+    assert chosen not in others
+
+
