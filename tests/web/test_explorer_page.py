@@ -1033,6 +1033,22 @@ def test_the_policy_stops_what_is_not_of_the_page(shop, visit):
 
 
 def test_rates_are_rounded_as_the_oracle_rounds_them(shop, visit):
+def test_text_of_twice_the_size_overlaps_nothing(shop, visit):
+    watched = visit(shop)
+    for width in (1280, 640, 375):
+        watched.page.set_viewport_size({"width": width, "height": 900})
+        page = watched.open(f"{WEEK}&split=platform")
+        before = page.evaluate("parseFloat(getComputedStyle(document.body).fontSize)")
+        page.evaluate("document.documentElement.style.fontSize = '200%'")
+        page.wait_for_timeout(200)
+        assert page.evaluate("parseFloat(getComputedStyle(document.body).fontSize)") == 2 * before
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        wide = "boxes => boxes.filter(box => box.scrollWidth > box.clientWidth).map(box => box.textContent)"
+        assert page.locator("#totals > div, #freshness > section, .heading").evaluate_all(wide) == []
+        lines = "all => all.map(one => one.getBoundingClientRect().height / parseFloat(getComputedStyle(one).fontSize))"
+        assert max(page.locator("#totals strong").evaluate_all(lines)) < 2
+
+
     page = visit(shop).open(WEEK)
     counts = [
         (views, purchases) for views in (*range(0, 400, 7), 20_000, 3_999_999_999) for purchases in range(0, 40, 3)
