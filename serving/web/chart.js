@@ -10,12 +10,12 @@ const RIGHT = 40; // both panes leave the same room, so that their times stand a
 const DAYS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 30, 60, 90, 120, 180, 365, 730, 1825, 3650].map((days) => days * DAY / 1000);
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/** The chart in the document. `readout` gets the text of the bucket under the cursor. */
+/** The chart in the document. `told` is called with the place of the bucket under the cursor, and whether it is empty; null: none. */
 export class Chart {
-  constructor(root, panes, readout) {
+  constructor(root, panes, told) {
     this._root = root;
     this._panes = panes;
-    this._readout = readout;
+    this._told = told;
     this._plots = [];
     this._scene = null;
     this._at = null;
@@ -24,12 +24,11 @@ export class Chart {
     root.addEventListener("keydown", (event) => this._key(event));
   }
 
-  /** Draw a scene: {starts, end, zone, step in minutes, lines, total, missing: [[from, to] instants], words(place, empty)}. */
+  /** Draw a scene: {starts, end, zone, step in minutes, lines, total, missing: [[from, to] instants]}. */
   draw(scene) {
     this._plots.forEach((plot) => plot.destroy());
     this._scene = scene;
-    this._at = null;
-    this._readout.textContent = "";
+    this._say(null);
     const { starts, end, lines, total } = scene;
     const middles = starts.map((start, place) => (start + (starts[place + 1] ?? end)) / 2000);
     const places = starts.map((_, place) => place);
@@ -144,8 +143,8 @@ export class Chart {
   }
 
   _moved(plot) {
-    if (plot.cursor.idx == null || plot.cursor.left < 0 || plot.cursor.idx === this._at) return;
-    this._say(plot.cursor.idx);
+    const place = plot.cursor.left < 0 ? null : plot.cursor.idx ?? null;
+    if (place !== this._at) this._say(place);
   }
 
   /** Arrows move the cursor by one bucket, Home and End to the first and last. */
@@ -162,10 +161,10 @@ export class Chart {
     this._say(place);
   }
 
-  /** Tell of the bucket under the cursor. */
+  /** Tell of the bucket under the cursor; null: it has left the chart. */
   _say(place) {
     this._at = place;
-    this._readout.textContent = this._scene.words(place, this._empty(place));
+    this._told(place, place !== null && this._empty(place));
   }
 }
 

@@ -14,6 +14,9 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
+/** A name from the data: apart from the direction of the text around it, cut where it is long, in full on pointing at it. */
+export const name = (text) => make("bdi", { className: "name", title: text }, text);
+
 /** Show or hide elements by their ids. */
 export function show(shown, ...ids) {
   for (const id of ids) byId(id).hidden = !shown;

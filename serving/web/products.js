@@ -34,7 +34,7 @@ export class Products {
   set(names) {
     if (names.length === this._chosen.length && names.every((name, place) => name === this._chosen[place])) return;
     this._chosen = [...names];
-    byId("chosen").replaceChildren(...this._chosen.map((name) => make("li", {}, name,
+    byId("chosen").replaceChildren(...this._chosen.map((name) => make("li", {}, make("bdi", {}, name),
       make("button", { type: "button", "aria-label": `Remove ${name}`, onclick: () => this._remove(name) }, "×"))));
     this._sayChosen();
   }
@@ -95,7 +95,7 @@ export class Products {
     this._found = names;
     this._list.replaceChildren(...names.map((name, place) => make("li", {
       role: "option", id: `product-${place}`, "aria-selected": "false", "data-place": place,
-    }, name)));
+    }, make("bdi", {}, name))));
     this._list.hidden = !names.length;
     this._input.setAttribute("aria-expanded", String(names.length > 0));
     this._input.removeAttribute("aria-activedescendant");

@@ -2,7 +2,7 @@
 
 import { key, readBlob } from "./api.js";
 import { Chart } from "./chart.js";
-import { byId, counted, grouped, make, show } from "./dom.js";
+import { byId, counted, grouped, make, name, show } from "./dom.js";
 import { FORMATS, pathOf, requestText } from "./request.js";
 import { countsAt, ctr } from "./tally.js";
 import { DAY, localText, minutesWords, timeWords } from "./time.js";
@@ -13,6 +13,7 @@ const PAGE = 100; // rows of the table shown at once
 const digits = (value) => (value === null ? "–" : value.toFixed(4));
 
 let chart;
+let drawn;
 let shown = { rows: [], times: [], count: 0, from: 0 };
 
 /** What is offered to do about an earlier answer is no longer offered once another is asked for. */
@@ -67,8 +68,8 @@ export function showAnswer({ view, status, start, end, tally }) {
   byId("said").textContent = `${counted(tally.count, "row")} in ${counted(tally.starts.length, "bucket")}.`;
 }
 
-function term(name, value, more, kind = "") {
-  return [make("div", { className: kind }, make("dt", {}, name),
+function term(word, value, more, kind = "") {
+  return [make("div", { className: kind }, make("dt", {}, word),
     make("dd", {}, make("strong", {}, value), make("span", { className: "muted small" }, more)))];
 }
 
@@ -83,29 +84,39 @@ function drawChart(view, status, start, end, tally) {
   const missing = [
     ...[...days].map((day) => [Date.parse(day), Date.parse(day) + DAY]), ...outside(status, view.platforms, tally.starts, end),
   ];
-  chart ??= new Chart(byId("chart"), [byId("ctr-pane"), byId("counts-pane")], byId("readout"));
-  chart.draw({
-    starts: tally.starts, end, zone: view.timezone, step: Number(view.aggregation), lines, total: tally.total, missing,
-    words: (place, empty) => bucketWords(tally, lines, place, view.timezone, empty),
-  });
   const named = lines.length > 1 || view.split !== "none";
-  const entries = (named ? lines : []).map((line, place) => make("li", {},
-    make("span", { className: `swatch line-${place + 1}` }), `${line.name}: ${digits(ctr(line.views, line.purchases))}`));
+  drawn = { tally, lines: named ? lines : [], zone: view.timezone };
+  const entries = drawn.lines.map((line, place) => make("li", {},
+    make("span", { className: `swatch line-${place + 1}` }), name(line.name), make("span", { className: "share" })));
   if (hidden) entries.push(make("li", { className: "muted" }, `${grouped(hidden)} more with fewer views are not drawn`));
   if (missing.length) entries.push(make("li", { className: "muted" }, make("span", { className: "swatch no-data" }), "no data"));
   byId("legend").replaceChildren(...entries);
   show(entries.length > 0, "legend");
+  chart ??= new Chart(byId("chart"), [byId("ctr-pane"), byId("counts-pane")], tell);
+  chart.draw({ starts: tally.starts, end, zone: view.timezone, step: Number(view.aggregation), lines, total: tally.total, missing });
 }
 
-function bucketWords(tally, lines, place, zone, empty) {
-  if (empty) return `${timeWords(tally.starts[place], zone)}: no data`;
+/**
+ * Tell of the bucket at a place: its time and totals above the chart, the CTR of each line in the legend. Without one (null) the
+ * legend has the CTR of the range. Who hears the page is told of the lines, too.
+ */
+function tell(place, empty) {
+  const { tally, lines, zone } = drawn;
+  const shares = lines.map((line) => {
+    const { views, purchases } = place === null ? line : countsAt(line, place);
+    return digits(ctr(views, purchases));
+  });
+  byId("legend").querySelectorAll(".share").forEach((element, number) => { element.textContent = shares[number]; });
+  const each = lines.map((line, number) => `; ${line.name} ${shares[number]}`).join("");
+  byId("readout").replaceChildren(...(place === null ? [] : [
+    bucketWords(tally, place, zone, empty), make("span", { className: "hidden" }, empty ? "" : each)]));
+}
+
+function bucketWords(tally, place, zone, empty) {
+  const time = timeWords(tally.starts[place], zone);
+  if (empty) return `${time}: no data`;
   const { views, purchases } = countsAt(tally.total, place);
-  const each = lines.length < 2 ? "" : lines.map((line) => {
-    const counts = countsAt(line, place);
-    return `; ${line.name} ${digits(ctr(counts.views, counts.purchases))}`;
-  }).join("");
-  return `${timeWords(tally.starts[place], zone)}: CTR ${digits(ctr(views, purchases))}, `
-    + `${counted(views, "view")}, ${counted(purchases, "purchase")}${each}`;
+  return `${time}: CTR ${digits(ctr(views, purchases))}, ${counted(views, "view")}, ${counted(purchases, "purchase")}`;
 }
 
 /** Show the page of the table that begins at a row. */
@@ -113,9 +124,9 @@ function turnTo(from) {
   shown.from = from;
   const rows = shown.rows.slice(from, from + PAGE);
   byId("table").tBodies[0].replaceChildren(...rows.map((row) => make("tr", {},
-    make("td", { className: "time" }, shown.times[row.place]), make("td", {}, row.platform), make("td", {}, row.product),
-    make("td", { className: "number" }, String(row.views)), make("td", { className: "number" }, String(row.purchases)),
+    make("td", { className: "time" }, shown.times[row.place]), make("td", {}, row.platform), make("td", {}, name(row.product)),
     make("td", { className: "number" }, row.CTR === null ? "null" : row.CTR.toFixed(4)),
+    make("td", { className: "number" }, String(row.views)), make("td", { className: "number" }, String(row.purchases)),
     make("td", { className: row.status }, row.status))));
   const whole = shown.count > shown.rows.length ? `; rows after ${grouped(shown.rows.length)} by download` : "";
   byId("page-said").textContent = `Rows ${grouped(from + 1)} to ${grouped(from + rows.length)} of ${grouped(shown.count)}${whole}`;
@@ -144,10 +155,10 @@ let requested;
 /** The request of a view for copying, and its downloads. They stand also where the page itself cannot show the answer. */
 export function showRequest(view) {
   requested = view;
-  byId("downloads").replaceChildren(...FORMATS.map(([format, name]) => make("a", {
+  byId("downloads").replaceChildren(...FORMATS.map(([format, label]) => make("a", {
     className: "button", href: pathOf(view, format), download: `ctr.${format}`, "data-format": format,
-    "aria-label": `Download ${name}`,
-  }, name)));
+    "aria-label": `Download ${label}`,
+  }, label)));
   byId("download-said").textContent = "";
   writeRequest();
   show(true, "request-card");

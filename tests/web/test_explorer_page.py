@@ -40,7 +40,7 @@ def table(page):
             "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
         )
         if not page.locator("#later").is_visible() or page.locator("#later").is_disabled():
-            return [(t, platform, product, share, v, p) for t, platform, product, v, p, share, _ in found]
+            return [tuple(cells[:-1]) for cells in found]
         page.locator("#later").click()
 
 
@@ -326,7 +326,7 @@ def test_enter_right_after_typing_chooses_from_what_was_typed_and_not_from_the_l
     page.keyboard.type(typed)
     page.keyboard.press("Enter")
     page.locator("#chosen li").wait_for()
-    assert page.locator("#chosen li").evaluate("chip => chip.firstChild.data") == chosen
+    assert page.locator("#chosen li").evaluate("chip => chip.firstChild.textContent") == chosen
     page.wait_for_url(f"**product={chosen}**")
     assert page.locator("#search").input_value() == ""
     assert not page.locator("#found").is_visible()
@@ -1008,31 +1008,31 @@ def test_a_phone_needs_no_scrolling_sideways(shop, visit):
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-def test_light_and_dark_follow_the_system_also_while_it_changes(shop, visit):
-    watched = visit(shop)
-    page = watched.open(WEEK)
-    stroke = "document.querySelector('#ctr-pane').plot.series[1]._stroke"
-    light = page.evaluate(f"[getComputedStyle(document.body).backgroundColor, {stroke}]")
-    page.emulate_media(color_scheme="dark")
-    eventually(lambda: page.evaluate(stroke) != light[1])
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light[0]
+@pytest.mark.parametrize("width", [1280, 375])
+def test_the_chart_stands_still_and_its_legend_tells_of_the_bucket_under_the_pointer(shop, visit, width):
+    page = visit(shop, viewport={"width": width, "height": 900}).open(f"{WEEK}&split=product")
+    page.locator("#ctr-pane").scroll_into_view_if_needed()
+    legend = lambda: page.locator("#legend .share").all_text_contents()  # noqa: E731
+    box, whole = page.locator("#ctr-pane .u-over").bounding_box(), legend()
+    values = drawn(page, "ctr-pane")[1:]
+    sums_of = [oracle.ctr_text(*map(sum, zip(*sums(rows).values(), strict=True))) for rows in by_product(page)]
+    assert whole == sums_of
+    for place in (1, 3, 5):
+        page.mouse.move(box["x"] + box["width"] * (place + 0.5) / 8, box["y"] + 40)
+        eventually(lambda place=place: page.locator("#readout").text_content().startswith(f"{place + 1} Feb 2016"))
+        assert page.locator("#ctr-pane .u-over").bounding_box() == box
+        assert legend() == ["–" if line[place] is None else f"{line[place]:.4f}" for line in values]
+    page.mouse.move(2, 2)
+    eventually(lambda: legend() == whole)
+    assert page.locator("#readout").text_content() == ""
 
 
-def test_the_policy_stops_what_is_not_of_the_page(shop, visit):
-    watched = visit(shop)
-    page = watched.open(WEEK)
-    page.evaluate(
-        "window.seen = []; addEventListener('securitypolicyviolation', event => seen.push(event.effectiveDirective));"
-        "const script = document.createElement('script'); script.textContent = 'window.ran = true';"
-        "document.body.append(script)"
-    )
-    eventually(lambda: page.evaluate("seen") == ["script-src-elem"])
-    assert page.evaluate("window.ran") is None
-    assert len(watched.complaints) == 1
-    watched.complaints.clear()
+def by_product(page):
+    """The rows of the week by product, in the order of the legend."""
+    answer = expected("2016-02-01 00:00:00", "2016-02-09 00:00:00", 1440)
+    return [[row for row in answer if row[2] == name] for name in page.locator("#legend bdi").all_text_contents()]
 
 
-def test_rates_are_rounded_as_the_oracle_rounds_them(shop, visit):
 def test_text_of_twice_the_size_overlaps_nothing(shop, visit):
     watched = visit(shop)
     for width in (1280, 640, 375):
@@ -1049,40 +1049,24 @@ def test_text_of_twice_the_size_overlaps_nothing(shop, visit):
         assert max(page.locator("#totals strong").evaluate_all(lines)) < 2
 
 
-    page = visit(shop).open(WEEK)
-    counts = [
-        (views, purchases) for views in (*range(0, 400, 7), 20_000, 3_999_999_999) for purchases in range(0, 40, 3)
-    ]
-    found = page.evaluate(
-        "async counts => { const { ctr } = await import('/web/tally.js'); return counts.map(pair => ctr(...pair)); }",
-        counts,
-    )
-    assert found == [share(*pair) for pair in counts]
+def test_long_and_odd_names_leave_room_for_the_numbers(tmp_path, serve, visit):
+    long, turned = "x" * 400, "\u202eabc"
+    lake = Lake(tmp_path / "lake")
+    names = (long, turned, NAMES[0])
+    lake.publish([view("2016-02-01 10:00:00", name, "MobileWeb") for name in names], published_at="2016-02-03 00:00:00")
+    watched = visit(serve(lake), viewport={"width": 375, "height": 800})
+    page = watched.open(f"{HOURS.replace('02-02', '02-01')}&split=product")
+    for place in ("#legend", "#table tbody"):
+        found = page.locator(f"{place} bdi").evaluate_all("all => all.map(one => [one.textContent, one.title])")
+        assert sorted(found) == sorted([name, name] for name in names)
+        assert (
+            page.locator(f"{place} bdi").filter(has_text=NAMES[0]).evaluate("one => one.scrollWidth <= one.clientWidth")
+        )
+    cells = page.get_by_role("columnheader", name="CTR"), page.locator(".scroll")
+    edges = [box["x"] + box["width"] for box in (cell.bounding_box() for cell in cells)]
+    assert edges[0] <= edges[1]
 
 
-def test_a_long_answer_is_read_in_pieces_and_can_be_given_up(shop, visit):
-    page = visit(shop).open(WEEK)
-    path = urlsplit(page.locator("#request").text_content())
-    read = """async ([path, most]) => {
-        const { readRows } = await import('/web/api.js');
-        const rows = [];
-        await readRows(path, undefined, (some) => { rows.push(...some); return rows.length < most; });
-        return rows;
-    }"""
-    address = f"{path.path}?{path.query}".replace("1440", "60")
-    answer = shop.get(address).json()
-    assert len(answer) > 300
-    assert page.evaluate(read, [address, 10**9]) == answer
-    assert 0 < len(page.evaluate(read, [address, 1])) <= len(answer)
-
-
-def test_the_page_is_made_of_the_files_that_were_loaded(shop, visit):
-    watched = visit(shop)
-    watched.open(WEEK)
-    loaded = {urlsplit(url).path for url in watched.asked}
-    modules = {f"/web/{path.name}" for path in WEB.glob("*.js")}
-    assert modules <= loaded
-    assert all(path.startswith(("/web/", "/v1/")) or path == "/" for path in loaded)
 def contrast(page, one, other):
     """The contrast of two colours of the style sheet, as WCAG 2 counts it."""
     lights = []
@@ -1118,3 +1102,62 @@ def test_forced_colours_leave_the_keys_of_the_chart_and_the_choice_of_a_list(sho
     assert chosen not in others
 
 
+def test_light_and_dark_follow_the_system_also_while_it_changes(shop, visit):
+    watched = visit(shop)
+    page = watched.open(WEEK)
+    stroke = "document.querySelector('#ctr-pane').plot.series[1]._stroke"
+    light = page.evaluate(f"[getComputedStyle(document.body).backgroundColor, {stroke}]")
+    page.emulate_media(color_scheme="dark")
+    eventually(lambda: page.evaluate(stroke) != light[1])
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light[0]
+
+
+def test_the_policy_stops_what_is_not_of_the_page(shop, visit):
+    watched = visit(shop)
+    page = watched.open(WEEK)
+    page.evaluate(
+        "window.seen = []; addEventListener('securitypolicyviolation', event => seen.push(event.effectiveDirective));"
+        "const script = document.createElement('script'); script.textContent = 'window.ran = true';"
+        "document.body.append(script)"
+    )
+    eventually(lambda: page.evaluate("seen") == ["script-src-elem"])
+    assert page.evaluate("window.ran") is None
+    assert len(watched.complaints) == 1
+    watched.complaints.clear()
+
+
+def test_rates_are_rounded_as_the_oracle_rounds_them(shop, visit):
+    page = visit(shop).open(WEEK)
+    counts = [
+        (views, purchases) for views in (*range(0, 400, 7), 20_000, 3_999_999_999) for purchases in range(0, 40, 3)
+    ]
+    found = page.evaluate(
+        "async counts => { const { ctr } = await import('/web/tally.js'); return counts.map(pair => ctr(...pair)); }",
+        counts,
+    )
+    assert found == [share(*pair) for pair in counts]
+
+
+def test_a_long_answer_is_read_in_pieces_and_can_be_given_up(shop, visit):
+    page = visit(shop).open(WEEK)
+    path = urlsplit(page.locator("#request").text_content())
+    read = """async ([path, most]) => {
+        const { readRows } = await import('/web/api.js');
+        const rows = [];
+        await readRows(path, undefined, (some) => { rows.push(...some); return rows.length < most; });
+        return rows;
+    }"""
+    address = f"{path.path}?{path.query}".replace("1440", "60")
+    answer = shop.get(address).json()
+    assert len(answer) > 300
+    assert page.evaluate(read, [address, 10**9]) == answer
+    assert 0 < len(page.evaluate(read, [address, 1])) <= len(answer)
+
+
+def test_the_page_is_made_of_the_files_that_were_loaded(shop, visit):
+    watched = visit(shop)
+    watched.open(WEEK)
+    loaded = {urlsplit(url).path for url in watched.asked}
+    modules = {f"/web/{path.name}" for path in WEB.glob("*.js")}
+    assert modules <= loaded
+    assert all(path.startswith(("/web/", "/v1/")) or path == "/" for path in loaded)
