@@ -10,7 +10,7 @@ const RIGHT = 40; // both panes leave the same room, so that their times stand a
 const DAYS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 30, 60, 90, 120, 180, 365, 730, 1825, 3650].map((days) => days * DAY / 1000);
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/** The chart in the document. `told` is called with the place of the bucket under the cursor, and whether it is empty; null: none. */
+/** The chart in the document. `told` is called with the place of the bucket under the cursor (null: none), and whether it is empty. */
 export class Chart {
   constructor(root, panes, told) {
     this._root = root;

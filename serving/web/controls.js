@@ -14,7 +14,10 @@ const fold = () => { byId("choose").open = !narrow.matches; };
 narrow.addEventListener("change", fold);
 fold();
 
-/** The controls. `changed` is called with the new view (null: none is known yet), `watermark` gives the instant that the presets end by. */
+/**
+ * The controls. `changed` is called with the new view (null: none is known yet), `watermark` gives the instant that the presets
+ * end by.
+ */
 export class Controls {
   constructor(changed, watermark) {
     this._changed = changed;
@@ -55,7 +58,8 @@ export class Controls {
       box.checked = !view.platforms.length || view.platforms.includes(box.value);
     }
     this._products.set(view.products);
-    byId("view-said").textContent = `${view.start.slice(0, 10)} to ${view.end.slice(0, 10)}`;
+    byId("view-said").textContent = [["from", view.start], ["to", view.end]]
+      .map(([id, text]) => (byId(id).value || text).slice(0, 10)).join(" to ");
   }
 
   _read() {

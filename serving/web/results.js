@@ -93,7 +93,8 @@ function drawChart(view, status, start, end, tally) {
   byId("legend").replaceChildren(...entries);
   show(entries.length > 0, "legend");
   chart ??= new Chart(byId("chart"), [byId("ctr-pane"), byId("counts-pane")], tell);
-  chart.draw({ starts: tally.starts, end, zone: view.timezone, step: Number(view.aggregation), lines, total: tally.total, missing });
+  const { starts, total } = tally;
+  chart.draw({ starts, end, zone: view.timezone, step: Number(view.aggregation), lines, total, missing });
 }
 
 /**

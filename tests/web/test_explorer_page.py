@@ -570,12 +570,13 @@ def instant(text, zone):
 
 def test_the_fields_show_the_times_of_any_address(shop, visit):
     watched = visit(shop)
-    page = watched.open("/?startTimestamp=2016-02-02T03:00:00+03&endTimestamp=2016-02-03T00:00:00Z&aggregation=60")
+    page = watched.open("/?startTimestamp=2016-02-02T02:00:00+03&endTimestamp=2016-02-03T00:00:00Z&aggregation=60")
     fields = lambda: [page.locator(name).input_value()[:16] for name in ("#from", "#to")]  # noqa: E731
-    assert fields() == ["2016-02-02T00:00", "2016-02-03T00:00"]
-    assert totals(page)[3] == "24"
+    assert fields() == ["2016-02-01T23:00", "2016-02-03T00:00"]
+    assert page.locator("#view-said").text_content() == "2016-02-01 to 2016-02-03"
+    assert totals(page)[3] == "25"
     page.locator("#split").select_option("platform")
-    page.wait_for_url("**startTimestamp=2016-02-02%2003:00:00%2B03&**")
+    page.wait_for_url("**startTimestamp=2016-02-02%2002:00:00%2B03&**")
     watched.open("/?startTimestamp=2016-02-02&endTimestamp=2016-02-3x", wait="#problem:visible")
     assert fields() == ["2016-02-02T00:00", ""]
     page.locator("#to").fill("2016-02-03T00:00")
