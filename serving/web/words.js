@@ -69,7 +69,7 @@ function missingWords(missing) {
     byPlatforms.set(platforms, [...(byPlatforms.get(platforms) ?? []), day]);
   }
   return [...byPlatforms].map(([platforms, days]) => (
-    `No view at all on ${daysWords(days.sort())} (UTC) from ${platforms}: shaded in the chart.`));
+    `Views of ${daysWords(days.sort())} (UTC) are missing from ${platforms}: shaded in the chart.`));
 }
 
 /** Where the data of platforms begin or end in a range or beside it. */
@@ -103,7 +103,7 @@ export function notesOf(status, view, start, end, tally) {
     notes.push(`${counted(tally.provisional, "row")} provisional: later than what is known of views and purchases, so more may come.`);
   }
   if (tally.partial) {
-    notes.push(`${counted(tally.partial, "row")} partial: the range cuts the bucket, or a day in it has no data.`);
+    notes.push(`${counted(tally.partial, "row")} partial: the range cuts the bucket, or views of a day in it are missing.`);
   }
   if (status.problem) notes.push(`A newer publication is not served, the last good one answers: ${status.problem}`);
   return notes;

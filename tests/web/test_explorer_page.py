@@ -178,7 +178,7 @@ def test_a_step_of_days_has_labels_of_days_alone(shop, visit):
 def test_missing_days_and_freshness_stand_in_plain_words(shop, visit):
     page = visit(shop).open(WEEK)
     notes = page.locator("#notes").text_content()
-    assert "No view at all on 4 Feb 2016 (UTC) from Android, MobileWeb and iOS: shaded in the chart." in notes
+    assert "Views of 4 Feb 2016 (UTC) are missing from Android, MobileWeb and iOS: shaded in the chart." in notes
     assert "missing: 4 Feb 2016" in page.locator("#freshness").text_content()
     for facts in shop.get("/v1/status").json()["platforms"]:
         section = page.locator("#freshness section", has_text=facts["platform"]).text_content()
@@ -215,8 +215,8 @@ def test_days_that_platforms_miss_together_are_told_together(shop, visit):
         }"""
     )
     assert told == [
-        "No view at all on 3 Feb 2016 to 4 Feb 2016 (UTC) from Android and iOS: shaded in the chart.",
-        "No view at all on 6 Feb 2016 (UTC) from iOS: shaded in the chart.",
+        "Views of 3 Feb 2016 to 4 Feb 2016 (UTC) are missing from Android and iOS: shaded in the chart.",
+        "Views of 6 Feb 2016 (UTC) are missing from iOS: shaded in the chart.",
     ]
 
 
