@@ -70,7 +70,7 @@ class Replica:
         """When the newest of the segments' files was made, in seconds since 1970; ``None``: there are none."""
         times = []
         for segment in segments:
-            with contextlib.suppress(FileNotFoundError):  # a file that is attached may have been deleted
+            with contextlib.suppress(OSError):  # an attached file may have been deleted, or its folder be out of reach
                 times.append(self.path(segment).stat().st_mtime)
         return max(times, default=None)
 

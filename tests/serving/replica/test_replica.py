@@ -304,14 +304,19 @@ def test_a_folder_that_cannot_be_looked_at_for_a_moment_is_told_and_ends_nothing
 ):
     lake.publish(VIEWS)
     store = open_replica(lake)
-    exists, here = Path.exists, threading.current_thread()
+    here = threading.current_thread()
 
-    def stale(path: Path) -> bool:
-        if path.suffix == ".duckdb" and threading.current_thread() is here:
-            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-        return exists(path)
+    def stale(look):
+        def looked(path: Path, **options):
+            if path.suffix == ".duckdb" and threading.current_thread() is here:
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+            return look(path, **options)
 
-    monkeypatch.setattr(Path, "exists", stale)
+        return looked
+
+    for look in ("exists", "stat"):
+        monkeypatch.setattr(Path, look, stale(getattr(Path, look)))
+    assert json.loads(answer_ready(store).body)["replica"]["held"] == len(store.snapshot.segments)
     lake.publish([*VIEWS, view("2016-02-04 10:00:00", "a")])
     store.poll()
     store.poll()
