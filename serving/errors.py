@@ -447,11 +447,23 @@ class OutOfMemory(NotReady):
     code = "out_of_memory"
     title = "The answer does not fit into memory"
 
-    def __init__(self, memory: int, spill: int) -> None:
-        """Both in bytes, as one process may take them."""
+    def __init__(self, memory: int, spill: int, disk_full: bool = False) -> None:
+        """What there was too little of.
+
+        Args:
+            memory: bytes that one process may take.
+            spill: bytes of disk likewise.
+            disk_full: there was not even so much: nothing could be written.
+        """
+        needed = (
+            f"more than {_size(memory)} of memory and {_size(spill)} of disk, its share of the settings query_memory "
+        )
+        needed += "and query_spill"
+        if disk_full:
+            needed = f"more than {_size(memory)} of memory, its share of the setting query_memory, and the disk for temporary "
+            needed += "files could not be written: it may be full"
         super().__init__(
-            f"All queries of one process together needed more than {_size(memory)} of memory and {_size(spill)} of disk, "
-            "its share of the settings query_memory and query_spill. "
+            f"All queries of one process together needed {needed}. "
             "Ask for a shorter range, fewer products or a longer aggregation; or ask again when less is going on."
         )
 

@@ -16,24 +16,38 @@ FAILURES = (duckdb.Error, pa.ArrowException, OSError)
 _NO_ROOM = tuple(os.strerror(number) for number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM))
 """What the system says, and DuckDB after it, where there is no file handle left, or no memory."""
 
+_NOT_WRITTEN = (
+    "Could not write file",
+    "Failed to create directory",
+    os.strerror(errno.ENOSPC),
+    os.strerror(errno.EDQUOT),
+)
+"""What DuckDB says of a file that it cannot write, and the system of a full disk, or of one user's part of it."""
 
 _BROKEN = ("IO Error", "magic bytes", "Parquet file", "Corrupted file", "corrupted")
 """What DuckDB says of a data file that cannot be opened, or that was cut or damaged. Through Arrow the text alone comes."""
 
 
 def is_unreadable(error: BaseException) -> bool:
-    """Whether a file could not be read, or is not what was written.
+    """Whether a file could not be read, or is not what was written. One that cannot be written says nothing of the lake.
 
     The statements are the service's own: an error of DuckDB's base class, which its reader of Parquet raises, is the file's.
     """
+    if is_disk_full(error):
+        return False
     named = isinstance(error, FAILURES) and any(text in str(error) for text in _BROKEN)
     return named or isinstance(error, duckdb.IOException) or type(error) is duckdb.Error
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Whether nothing could be written where it has to be: of queries that is the folder for temporary files."""
+    return isinstance(error, FAILURES) and any(text in str(error) for text in _NOT_WRITTEN)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the query needed more memory and disk than it may have."""
+    """Whether the query needed more memory and disk than it may have, or than there is of disk."""
     through_arrow = isinstance(error, FAILURES) and "Out of Memory Error" in str(error)
-    return isinstance(error, duckdb.OutOfMemoryException) or through_arrow
+    return isinstance(error, duckdb.OutOfMemoryException) or through_arrow or is_disk_full(error)
 
 
 def is_out_of_room(error: BaseException) -> bool:
@@ -54,6 +68,6 @@ def tell(error: BaseException, memory: int, spill: int) -> None:
         LakeUnreadable: the error says so.
     """
     if is_out_of_memory(error):
-        raise OutOfMemory(memory, spill) from error
+        raise OutOfMemory(memory, spill, is_disk_full(error)) from error
     if is_unreadable(error):
         raise LakeUnreadable from error
