@@ -66,8 +66,13 @@ def make_segment(files: TableFiles, path: str, name: str, first_day: date, last_
         ),
         Query("CREATE TABLE made.segment AS SELECT $name AS name", {"name": name}),
         Query("CHECKPOINT made"),
-        Query(detach("made")),
+        Query(unmake_segment()),
     ]
+
+
+def unmake_segment() -> str:
+    """The statement that lets go of the file of ``make_segment``, also of one that could not be made."""
+    return detach("made")
 
 
 def products_of_segment(name: str) -> str:

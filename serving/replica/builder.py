@@ -9,16 +9,18 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from time import perf_counter, time, time_ns
 
 import duckdb
 
+from serving.errors import PublicationError
 from serving.load.threads import HEAVY, lower_priority
 from serving.query import segment_queries
+from serving.query.failures import is_disk_full
 from serving.replica.replica import SUFFIX, Replica
-from serving.replica.segments import Segment, day_of
+from serving.replica.segments import Segment
 from serving.settings import Settings
 from serving.state.database import open_database
 from serving.state.files import files_of
@@ -37,6 +39,19 @@ Two services on a host may want different files of one lake: an old and a new on
 
 _SPILL = "spill-"
 """How the folders of what does not fit into the memory of a builder are called."""
+
+
+class Unmade(Exception):
+    """Segments that could not be made; all others are there."""
+
+    def __init__(self, failures: Mapping[Segment, Exception]) -> None:
+        """They, and what was in the way of each."""
+        segment, error = next(iter(failures.items()))
+        days = " to ".join(sorted({str(day) for day in segment.days}))
+        more = f" (and {len(failures) - 1} others)" if len(failures) > 1 else ""
+        self.what = f"{segment.rollup} of {days}{more}"
+        """The first of them, and how many others, fit for clients."""
+        super().__init__(f"{self.what}: {error}")
 
 
 class Builder:
@@ -98,7 +113,8 @@ class Builder:
 
         Raises:
             OSError: the folder cannot be written.
-            duckdb.Error: the lake cannot be read, or a segment does not fit into memory and disk.
+            duckdb.Error: likewise, its disk is full.
+            Unmade: some segments could not be made, as the lake cannot be read there or they do not fit into the memory.
         """
         wanted = self._wanted
         self._mark(wanted)  # also while another process builds, however long that takes
@@ -124,32 +140,48 @@ class Builder:
             self._connection = open_database(
                 1, self._settings.replica_memory, spill, folders, self._settings.query_spill
             )
+            failures: dict[Segment, Exception] = {}
             try:
                 for segment in missing:
                     if self._ended.is_set() or self._wanted != wanted:
                         return
-                    self._make_one(self._connection, segment)
+                    try:
+                        self._make_one(self._connection, segment)
+                    except (duckdb.Error, PublicationError) as error:
+                        if is_disk_full(error):
+                            raise
+                        failures[segment] = error  # of this one: a lost data file must not cost the others
                     if perf_counter() - marked > _MARK_SECONDS:  # not after each: a long history has thousands
                         self._mark(wanted)
                         marked = perf_counter()
             finally:
                 connection, self._connection = self._connection, None
                 connection.close()
-        self.seconds = perf_counter() - began
-        logger.info("replica: made %d of %d segments in %.1f s", len(missing), len(wanted), self.seconds)
+        made = len(missing) - len(failures)
+        if made:
+            self.seconds = perf_counter() - began
+            logger.info("replica: made %d of %d segments in %.1f s", made, len(wanted), self.seconds)
+        if failures:
+            raise Unmade(failures)
 
     def _make_one(self, connection: duckdb.DuckDBPyConnection, segment: Segment) -> None:
         """One file under a temporary name, flushed to the disk, then renamed: it is there whole or not at all."""
         final = self._replica.path(segment)
         half = final.with_suffix(".half")
-        half.unlink(missing_ok=True)
+        _delete_half(half)
         files = files_of(self._settings.lake, segment.rollup, segment.version)
-        first, last = day_of(segment.start), day_of(segment.end - 1)
-        for statement in segment_queries.make_segment(files, str(half), segment.name, first, last):
-            connection.execute(statement.sql, statement.values)
-        with half.open("rb") as file:
-            os.fsync(file.fileno())
-        half.rename(final)
+        first, last = segment.days
+        try:
+            for statement in segment_queries.make_segment(files, str(half), segment.name, first, last):
+                connection.execute(statement.sql, statement.values)
+            with half.open("rb") as file:
+                os.fsync(file.fileno())
+            half.rename(final)
+        except BaseException:
+            with contextlib.suppress(duckdb.Error):  # it writes once more, for which there may be no room
+                connection.execute(segment_queries.unmake_segment())
+            _delete_half(half)  # its room is wanted, most of all where that was the reason
+            raise
         _flush_folder(final.parent)
 
     def _mark(self, wanted: tuple[Segment, ...]) -> None:
@@ -176,6 +208,12 @@ class Builder:
                 with contextlib.suppress(FileNotFoundError):  # a worker threw a broken one away
                     if path.suffix != SUFFIX or path.name in replaced or _is_unwanted(path):
                         path.unlink()
+
+
+def _delete_half(half: Path) -> None:
+    """Delete a half-made file, and what DuckDB had still to write into it."""
+    for path in (half, half.with_name(f"{half.name}.wal")):
+        path.unlink(missing_ok=True)
 
 
 def _span(name: str) -> str:

@@ -36,6 +36,11 @@ class Segment:
     version: int = field(compare=False)
     """A version of the rollup that it can be made from: of those that have its data files, the one that the publication names."""
 
+    @property
+    def days(self) -> tuple[date, date]:
+        """The first and the last UTC day."""
+        return day_of(self.start), day_of(self.end - 1)
+
 
 def product_id(name: str) -> int:
     """The number that stands for a product in a segment: 64 bits of a hash, as DuckDB's ``md5_number_lower``."""

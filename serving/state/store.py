@@ -17,7 +17,7 @@ from serving.contract import TABLES
 from serving.errors import Broken, Loading, NotReady, PublicationError, PublicationGone, PublicationUnknown
 from serving.load.handles import shortage
 from serving.query.catalog_queries import coverage
-from serving.replica.builder import Builder
+from serving.replica.builder import Builder, Unmade
 from serving.replica.replica import Replica
 from serving.replica.segments import Segment, segments_of
 from serving.settings import Settings
@@ -38,7 +38,7 @@ _CANDIDATES = 5
 _NONE_YET = "The lake has no publication yet. Load data first: ./spark-submit.sh daily"
 _NO_MORE = "The lake has no publications any more: is its disk mounted?"
 _NOT_USED = "The local copy cannot be used as a whole."
-_NOT_BUILT = "The local copy cannot be built."
+_NOT_BUILT = "The local copy cannot be built"
 
 
 @dataclass(frozen=True)
@@ -344,8 +344,14 @@ class Store:
         problem = _NOT_USED if failure is not None else None
         if problem != self.replica_problem and problem is not None:
             logger.error("replica: it cannot be used as a whole, Delta answers for the rest: %s", failure)
-        unbuilt = self.builder is not None and self.builder.failure is not None  # which the builder has logged
-        self.replica_problem = problem or (_NOT_BUILT if unbuilt else None)
+        self.replica_problem = problem or self._unbuilt()
+
+    def _unbuilt(self) -> str | None:
+        """What of the replica cannot be built; the builder has logged why."""
+        failure = self.builder.failure if self.builder is not None else None
+        if isinstance(failure, Unmade):
+            return f"{_NOT_BUILT} as a whole: {failure.what}. The log of the service has the reason."
+        return f"{_NOT_BUILT}." if failure is not None else None
 
     def _check_handles(self) -> None:
         """Say at the start where this process may have too few file handles."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -86,6 +88,16 @@ def open_store() -> Iterator[Callable[..., Store]]:
     yield start
     for store in stores:
         store.close()
+
+
+@pytest.fixture
+def no_long_files() -> Iterator[None]:
+    """A system that says of each file above 100 kB that it cannot be written."""
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
 
 
 def environment(tmp_path: Path, **settings: str) -> dict[str, str]:

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import resource
-import signal
-
 import duckdb
 import pytest
 
@@ -21,16 +18,6 @@ def crowded(tmp_path):
     spill.mkdir()
     with open_database(1, 40 << 20, str(spill), [str(tmp_path)], 10 << 30) as database:
         yield database, spill
-
-
-@pytest.fixture
-def no_long_files():
-    """A system that says of each file above 100 kB that it cannot be written."""
-    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
 
 
 def rows(database):

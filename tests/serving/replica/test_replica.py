@@ -444,6 +444,7 @@ def test_a_builder_marks_its_files_while_another_builds(lake, open_replica):
     store = open_replica(lake)
     assert store.replica is not None
     assert store.builder is not None
+    eventually(store.builder.build)  # its own thread has ended its round
     before = files(store)
     for name in before:
         os.utime(store.replica.folder / name, ns=(0, before[name][1]))
@@ -510,6 +511,37 @@ def test_a_folder_that_cannot_be_written_leaves_delta_answering_and_is_told_unti
     (tmp_path / "file").unlink()
     eventually(lambda: whole(store) and store.replica_problem is None)
     assert json.loads(answer_ready(store).body)["status"] == "ready"
+
+
+def test_a_lost_data_file_costs_the_local_copy_its_own_days_alone(lake, open_store, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("serving.replica.builder._RETRY_SECONDS", 0.05)
+    lake.publish(VIEWS)
+    lost = next((lake.path / "ctr_day" / "date=2016-02-01").rglob("*.parquet"))
+    lost.rename(tmp_path / lost.name)
+    store = open_store(lake, replica=True, replica_folder=str(tmp_path / "replica"))
+    eventually(lambda: not whole(store) and len(store.snapshot.held) == len(store.snapshot.segments) - 1)
+    told = json.loads(answer_ready(store).body)["problem"]
+    assert told.startswith("The local copy cannot be built as a whole: ctr_day of 2016-01-31 to 2016-02-03.")
+    assert str(lost) in caplog.text
+    lake.write("ctr_minute", [cell("2016-02-09 11:00:00")], mode="append")
+    lake.announce()
+    eventually(lambda: not whole(store) and "ctr_minute_20160209" in {one.name[:19] for one in store.snapshot.held})
+    assert {one.rollup for one in set(store.snapshot.segments) - store.snapshot.held} == {"ctr_day"}
+    (tmp_path / lost.name).rename(lost)
+    eventually(lambda: whole(store) and store.replica_problem is None)
+
+
+def test_what_could_not_be_built_keeps_no_room_on_the_disk(lake, open_store, tmp_path, no_long_files):
+    lake.publish(VIEWS)
+    settings = Settings(lake=str(lake.path), replica_folder=str(tmp_path / "replica"))
+    with open_store(lake).lease() as lease:
+        segments = segments_of(lease.snapshot.publication, lease.snapshot.tables)
+    replica = Replica(settings)
+    builder = Builder(settings, replica)
+    builder._wanted = segments
+    with pytest.raises(duckdb.IOException, match="Could not write file"):
+        builder.build()
+    assert [path.name for path in replica.folder.iterdir()] == ["lock"]
 
 
 def test_a_builder_that_waits_for_another_does_not_take_its_own_failure_for_mended(lake, tmp_path, monkeypatch):
