@@ -27,7 +27,7 @@ from serving.load.heavy_keeper import HeavyKeeper
 from serving.load.sharing import SHARES, Door, make_shares
 from serving.logs import log_config
 from serving.observe import MULTIPROCESS
-from serving.settings import Settings, load_settings, override
+from serving.settings import Settings, hand_down, load_settings, override
 
 _LET_WAIT_SECONDS = 0.5
 
@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     except SettingsError as error:
         print(f"serving: {error}", file=sys.stderr)
         return 2
+    hand_down(settings)
     options: dict[str, Any] = {
         "host": settings.host,
         "port": settings.port,

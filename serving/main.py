@@ -31,7 +31,7 @@ from serving.openapi.documents import DESCRIPTION, EXPOSED, add_docs
 from serving.reply import problems, transfer
 from serving.reply.again import Again
 from serving.routes import PATHS, router
-from serving.settings import Settings, load_settings
+from serving.settings import Settings, handed_down
 from serving.state.store import Store
 
 logger = logging.getLogger(__name__)
@@ -101,15 +101,11 @@ def create_app(settings: Settings, heavy: str | None = None) -> FastAPI:
 
 
 def worker_app() -> FastAPI:
-    """The service as one of several workers runs it: with its share of memory and threads.
-
-    Raises:
-        SettingsError: a setting is wrong.
-    """
+    """The service as one of several workers runs it: with its share of memory and threads."""
     threading.Thread(target=_end_with_the_service, name="end", daemon=True).start()
     raise_limit()
     tell_no_places()
-    app = create_app(load_settings().of_worker(), os.environ.get(SOCKET))
+    app = create_app(handed_down().of_worker(), os.environ.get(SOCKET))
     # What is there now stays, and requests leave next to nothing that only the collector finds: a few objects for each connection.
     # Looking through all of it for them again and again, as Python does by default, would hold up requests by up to 0.1 s.
     gc.collect()

@@ -28,6 +28,9 @@ else:
 ROOT = Path(__file__).resolve().parent.parent
 """The project folder: ``conf/ctr.toml`` stands here, and relative paths in it start here."""
 
+HANDED_DOWN = "SERVING_SETTINGS"
+"""Variable by which the service hands its settings to the processes that it starts. Nobody else sets it."""
+
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Signatures that ``jwt_algorithms`` may name: only those whose verifier holds no secret."""
 
@@ -329,6 +332,19 @@ def is_loopback(host: str) -> bool:
 def override(name: str, value: object) -> None:
     """Set one setting for this process and those that it starts, as the environment would."""
     os.environ[f"CTR_{name.upper()}"] = str(value)
+
+
+def hand_down(settings: Settings) -> None:
+    """Have the processes that this one starts, now and later, work with these settings: see ``handed_down``."""
+    os.environ[HANDED_DOWN] = json.dumps(settings.model_dump())
+
+
+def handed_down() -> Settings:
+    """The settings of the service that started this process.
+
+    The file may have changed since. Processes that each read it when they are started, or started again, would be of two minds.
+    """
+    return Settings(**json.loads(os.environ[HANDED_DOWN]))
 
 
 def load_settings() -> Settings:

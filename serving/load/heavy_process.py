@@ -27,7 +27,7 @@ from serving.load.workload import Budget, Watchdog
 from serving.logs import log_config
 from serving.reply.answers import answer_ctr
 from serving.reply.encode import Last, Stream
-from serving.settings import load_settings
+from serving.settings import handed_down
 from serving.state.store import Store
 
 logger = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ def main(arguments: list[str]) -> int:
     logging.config.dictConfig(log_config())
     come_last()
     raise_limit()
-    settings = load_settings()
+    settings = handed_down()
     store, watchdog = Store(settings.of_heavy_process(), worker=False), Watchdog()
     store.poll()
     with socket.socket(socket.AF_UNIX) as listener:

@@ -84,6 +84,7 @@ def test_several_workers_answer_share_one_replica_follow_the_lake_and_end_togeth
     assert len(list((tmp_path / "cache").rglob("*.duckdb"))) == 3
     lake.publish([view("2016-01-03 14:00:00")] * 2)
     eventually(lambda: {httpx.get(f"{url}/v1/platforms").headers["x-data-version"] for _ in range(10)} == {"2"}, 20)
+    (tmp_path / "conf" / "ctr.toml").write_text("a change that is not done yet")
     os.kill(min(pids - {running.pid}), signal.SIGKILL)
     eventually(lambda: len(re.findall(r"Application startup complete", log.read_text())) == 3, 60)
     assert httpx.get(f"{url}/v1/ctr?{query}").status_code == 200

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from serving.errors import SettingsError
-from serving.settings import ROOT, Settings, is_loopback, load_settings
+from serving.settings import HANDED_DOWN, ROOT, Settings, hand_down, handed_down, is_loopback, load_settings
 
 
 @pytest.fixture
@@ -52,6 +52,15 @@ def test_the_environment_overrides_the_file(conf, monkeypatch):
     settings = load_settings()
     assert settings.port == 2000
     assert settings.body_bytes == 2048
+
+
+def test_what_a_service_hands_down_holds_whatever_the_file_says_by_then(conf, monkeypatch):
+    monkeypatch.setenv(HANDED_DOWN, "")
+    conf('lake = "x"\n[serving]\npoll_seconds = inf\ncache_bytes = 0\njwt_algorithms = ["ES256"]\nquery_threads = 7\n')
+    settings = load_settings()
+    hand_down(settings)
+    conf("nonsense")
+    assert handed_down() == settings
 
 
 def test_keys_of_the_jobs_are_no_business_of_the_service(conf):

@@ -369,8 +369,9 @@ def test_rows_of_a_stream_that_comes_from_there_are_counted_and_logged(both):
     assert 'ctr_heavy_answers_total{by="process"} 1.0' in httpx.get(f"{url}/metrics").text
 
 
-def test_a_heavy_process_that_dies_is_started_again_and_meanwhile_the_worker_answers(both):
+def test_a_heavy_process_that_dies_is_started_again_and_meanwhile_the_worker_answers(both, tmp_path):
     (running, url, log), _, pid = both
+    (tmp_path / "conf" / "ctr.toml").write_text('lake = "another"\nthat is not done yet')
     params = {**RANGE, "startTimestamp": "2016-01-03 13:55:01", "format": "csv"}
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: not Path(f"/proc/{pid}").exists())
