@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 from contextlib import ExitStack, suppress
@@ -28,6 +27,7 @@ from serving.load.sharing import SHARES, Door, make_shares
 from serving.logs import log_config
 from serving.observe import MULTIPROCESS
 from serving.settings import Settings, hand_down, load_settings, override
+from serving.state.temporary import TemporaryFolder
 
 _LET_WAIT_SECONDS = 0.5
 
@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         if settings.heavy_process:
             os.environ[SOCKET] = stack.enter_context(HeavyKeeper()).address
         if settings.workers > 1:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ctr-workers-", ignore_cleanup_errors=True))
+            folder = stack.enter_context(TemporaryFolder("workers"))
             # The library looks for it when a worker imports it.
             os.environ.setdefault(MULTIPROCESS, folder)
             os.environ[SHARES] = make_shares(Path(folder), settings.workers)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-import tempfile
 import threading
 from pathlib import Path
 
 from typing_extensions import Self
+
+from serving.state.temporary import TemporaryFolder
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ class HeavyKeeper:
 
     def __init__(self) -> None:
         # Nobody else may write to the socket: tasks are Python objects.
-        self._folder = tempfile.TemporaryDirectory(prefix="ctr-heavy-")
+        self._folder = TemporaryFolder("heavy")
         self.address = str(Path(self._folder.name) / "socket")
         self._ended = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None

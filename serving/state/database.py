@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
@@ -11,6 +10,7 @@ import duckdb
 from serving.load.threads import QUERY, yielding
 from serving.query.statements import literal
 from serving.settings import Settings
+from serving.state.temporary import TemporaryFolder
 
 _QUICK_SHARE = 4
 """The part of the memory of a process, a fourth, with which its second database keeps what small statements read."""
@@ -63,7 +63,7 @@ class Databases:
 
     def __init__(self, settings: Settings, folders: Sequence[str], quick: bool) -> None:
         """Opens the one, and where something is to be answered at once also the other, in the memory that the settings allow."""
-        self._spill = tempfile.TemporaryDirectory(prefix="ctr-serving-")
+        self._spill = TemporaryFolder("serving")
         part = settings.query_memory // _QUICK_SHARE if quick else 0
         spill = self._spill.name
         self.memory = settings.query_memory - part
