@@ -9,8 +9,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -21,6 +22,7 @@ from serving.access.cors import Cors
 from serving.access.tokens import Tokens
 from serving.explorer import add_explorer
 from serving.load.connections import REFUSALS, STATE, connection_limits
+from serving.load.ending import end_within
 from serving.load.handles import raise_limit
 from serving.load.heavy import SOCKET, Heavy
 from serving.load.turns import TURNS, Turns
@@ -39,16 +41,20 @@ logger = logging.getLogger(__name__)
 _START_SECONDS = 5.0
 """How long the start waits for the first publication. Meanwhile and after that ``/health/ready`` says ``loading``."""
 
+_END_SECONDS = 8.0
+"""How long a worker may take to end, once answers have had ``stop_seconds`` to do so."""
+
 _NEW_OBJECTS = 50_000
 """How many more objects there have to be until a worker looks for garbage among the new ones; by default 700."""
 
 
-def create_app(settings: Settings, heavy: str | None = None) -> FastAPI:
+def create_app(settings: Settings, heavy: str | None = None, end: Callable[[], None] = lambda: None) -> FastAPI:
     """The service over one lake. Nothing is opened until the server starts it.
 
     Args:
         settings: of one worker.
         heavy: where the heavy process listens; ``None``: heavy requests are answered here.
+        end: called when the server stops, before anything is closed.
     """
     tokens = Tokens(settings) if settings.jwt_jwks is not None else None
 
@@ -56,17 +62,20 @@ def create_app(settings: Settings, heavy: str | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         store, workload = Store(settings), Workload(settings)
         app.state.store, app.state.workload = store, workload
-        first = asyncio.create_task(asyncio.to_thread(store.poll))
-        tasks = [first, asyncio.create_task(_follow(store, settings.poll_seconds, app.state.metrics))]
+        looked, ended = threading.Event(), threading.Event()
+        what = (store, settings.poll_seconds, app.state.metrics, looked, ended)
+        # A thread that the end of the process does not wait for, as those of the event loop: the lake may hang.
+        threading.Thread(target=_follow, args=what, name="follow", daemon=True).start()
         # A small lake answers from the first request on; a large one must not look dead while it is opened.
-        await asyncio.wait({first}, timeout=_START_SECONDS)
-        if tokens is not None:
-            tasks.append(asyncio.create_task(tokens.keys.follow()))
+        await asyncio.to_thread(looked.wait, _START_SECONDS)
+        keys = asyncio.create_task(tokens.keys.follow()) if tokens is not None else None
         try:
             yield {STATE: connection_limits(settings), REFUSALS: app.state.metrics.refused, TURNS: Turns()}
         finally:
-            for task in tasks:
-                task.cancel()
+            end()
+            ended.set()
+            if keys is not None:
+                keys.cancel()
             workload.close()
             store.close()
 
@@ -105,7 +114,7 @@ def worker_app() -> FastAPI:
     threading.Thread(target=_end_with_the_service, name="end", daemon=True).start()
     raise_limit()
     tell_no_places()
-    app = create_app(handed_down().of_worker(), os.environ.get(SOCKET))
+    app = create_app(handed_down().of_worker(), os.environ.get(SOCKET), partial(end_within, _END_SECONDS))
     # What is there now stays, and requests leave next to nothing that only the collector finds: a few objects for each connection.
     # Looking through all of it for them again and again, as Python does by default, would hold up requests by up to 0.1 s.
     gc.collect()
@@ -122,13 +131,14 @@ def _end_with_the_service() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-async def _follow(store: Store, seconds: float, metrics: Metrics) -> None:
-    """Look at the lake again and again, whatever comes of one look."""
-    while True:
-        await asyncio.sleep(seconds)
+def _follow(store: Store, seconds: float, metrics: Metrics, looked: threading.Event, ended: threading.Event) -> None:
+    """Look at the lake until the end, whatever comes of one look; ``looked``: the first one has ended."""
+    while not ended.is_set():
         try:
-            await asyncio.to_thread(store.poll)
+            store.poll()
             if store.builder is not None:
                 metrics.built(store.builder.seconds)
         except Exception:
             logger.exception("a look at the lake failed; the next one follows")
+        looked.set()
+        ended.wait(seconds)

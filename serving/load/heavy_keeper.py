@@ -17,8 +17,8 @@ logger = logging.getLogger(__name__)
 _AGAIN_SECONDS = 1.0
 """How long after its end the process is started again."""
 
-_END_SECONDS = 10.0
-"""How long it may take to end: it interrupts what runs."""
+_END_SECONDS = 6.0
+"""How long it may take to end: it interrupts what runs, and waits for nothing that hangs."""
 
 
 class HeavyKeeper:
@@ -65,6 +65,10 @@ class HeavyKeeper:
         if process is None or process.stdin is None:
             return
         process.stdin.close()
+        if not Path(
+            self.address
+        ).exists():  # it has no task yet, and may take long to hear: it starts behind all others
+            process.kill()
         try:
             process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import logging
 import logging.config
+import os
 import pickle
 import signal
 import socket
@@ -20,6 +21,7 @@ import time
 from starlette.responses import Response
 
 from serving.errors import ServiceError
+from serving.load.ending import end_within
 from serving.load.handles import ADVICE, raise_limit
 from serving.load.heavy import LENGTH, End, Reply, Task, packed
 from serving.load.threads import come_last
@@ -31,6 +33,9 @@ from serving.settings import handed_down
 from serving.state.store import Store
 
 logger = logging.getLogger(__name__)
+
+_END_SECONDS = 4.0
+"""How long the process may take to end."""
 
 _WAITING = 128
 """Connections that may wait to be taken."""
@@ -113,16 +118,27 @@ def main(arguments: list[str]) -> int:
     raise_limit()
     settings = handed_down()
     store, watchdog = Store(settings.of_heavy_process(), worker=False), Watchdog()
-    store.poll()
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(arguments[0])
-        listener.listen(_WAITING)
-        threading.Thread(target=_follow, args=(store, settings.poll_seconds), daemon=True).start()
-        threading.Thread(target=_accept, args=(listener, store, watchdog), daemon=True).start()
-        sys.stdin.buffer.read()
+    # Not in the threads that may wait for the lake: whatever that does, the end of the input is heard.
+    threading.Thread(target=_listen, args=(arguments[0], store, watchdog, settings.poll_seconds), daemon=True).start()
+    sys.stdin.buffer.read()
+    end_within(_END_SECONDS)
     watchdog.close()
     store.close()
     return 0
+
+
+def _listen(address: str, store: Store, watchdog: Watchdog, seconds: float) -> None:
+    """Take tasks from the first look at the lake on. A process that can take none ends: another one is started."""
+    store.poll()
+    try:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(address)
+            listener.listen(_WAITING)
+            threading.Thread(target=_follow, args=(store, seconds), daemon=True).start()
+            _accept(listener, store, watchdog)
+    except OSError as error:
+        logger.error("the heavy process can take no task: %s", error)
+        os._exit(1)
 
 
 def _follow(store: Store, seconds: float) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
+import math
 import os
 import shutil
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from time import perf_counter, time, time_ns
+from time import monotonic, perf_counter, time, time_ns
 
 import duckdb
 
@@ -82,11 +83,12 @@ class Builder:
         if not self._thread.is_alive() and not self._ended.is_set():
             self._thread.start()
 
-    def close(self) -> None:
-        """Stop, also in the middle of a segment; the next builder deletes what is half made."""
+    def close(self, seconds: float = math.inf) -> None:
+        """Stop, also in the middle of a segment, and wait for that, so long at most: the disk of the lake may hang."""
         self._ended.set()
         self._changed.set()
-        while self._thread.is_alive():
+        end = monotonic() + seconds
+        while self._thread.is_alive() and monotonic() < end:
             connection = self._connection
             if connection is not None:
                 with contextlib.suppress(duckdb.Error):  # it may have been closed in between

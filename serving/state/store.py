@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from time import monotonic
 from types import TracebackType
 
 import duckdb
@@ -35,6 +37,13 @@ logger = logging.getLogger(__name__)
 _CANDIDATES = 5
 """How many publications, from the newest back, are tried before the service gives up until the next look."""
 
+_HANG_SECONDS = 30.0
+"""How long the lake may take to answer; then whatever it is on hangs."""
+
+_CLOSE_SECONDS = 2.0
+"""How long a closing store waits for a look at the lake that has begun."""
+
+_HANGS = f"The lake does not answer for more than {_HANG_SECONDS:g} s: what is its disk doing?"
 _NONE_YET = "The lake has no publication yet. Load data first: ./spark-submit.sh daily"
 _NO_MORE = "The lake has no publications any more: is its disk mounted?"
 _NOT_USED = "The local copy cannot be used as a whole."
@@ -121,10 +130,29 @@ class Store:
         """Whether the first look at the lake has ended, however it did."""
         self.closed = False
         """Whether DuckDB is closed: whatever still runs fails."""
-        self.problem: str | None = None
-        """Why the newest publication is not the one that is served; ``None`` while it is."""
+        self._problem: str | None = None
+        self._asked: dict[int, float] = {}
+        """Since when each thread waits for the lake."""
         self.replica_problem: str | None = None
         """Why the replica is not made, or not all of it used; Delta answers for the rest meanwhile."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why the newest publication is not the one that is served; ``None`` while it is."""
+        return _HANGS if self._hangs else self._problem
+
+    @property
+    def _hangs(self) -> bool:
+        return monotonic() - min(list(self._asked.values()), default=math.inf) > _HANG_SECONDS
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        """While something is read from the lake: what it raises is its own, but it may also never come."""
+        self._asked[threading.get_ident()] = monotonic()
+        try:
+            yield
+        finally:
+            del self._asked[threading.get_ident()]
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -164,9 +192,10 @@ class Store:
 
     def unready(self) -> NotReady:
         """The error that says why there is no publication to answer from."""
-        if self.problem is None or not self.looked:
+        problem = self.problem
+        if problem is None or not (self.looked or self._hangs):
             return Loading()
-        return Broken(self.problem) if self.history else NotReady(self.problem)
+        return Broken(problem) if self.history else NotReady(problem)
 
     def numbers(self, snapshot: Snapshot, products: Iterable[str]) -> dict[int, str] | None:
         """The numbers of products in the replica of a publication; ``None`` where it cannot tell them."""
@@ -240,8 +269,10 @@ class Store:
             if self.closed:
                 return
             try:
-                if self._log.changed():
-                    self._follow(self._log.read())
+                with self._asking():
+                    found = self._log.read() if self._log.changed() else None
+                if found is not None:
+                    self._follow(found)
             except Exception as error:  # the lake is outside: whatever it throws must not end the service
                 self._log.forget()
                 self._report("The table publications cannot be read.", error)
@@ -253,12 +284,14 @@ class Store:
             self._catch_up()
 
     def close(self) -> None:
-        """End the builder and DuckDB; running queries fail. A look at the lake that has begun ends first."""
+        """End the builder and DuckDB; running queries fail. A look at the lake that has begun ends first, unless it hangs."""
         if self.builder is not None:
-            self.builder.close()
-        with self._polling:
-            self.closed = True
-        self._databases.close()
+            self.builder.close(_CLOSE_SECONDS)
+        ended = self._polling.acquire(timeout=_CLOSE_SECONDS)
+        self.closed = True
+        if ended:
+            self._polling.release()
+            self._databases.close()
 
     def _follow(self, publications: list[Publication]) -> None:
         if not publications:  # whoever is told to load data would load it into the folder that waits for the disk
@@ -304,7 +337,7 @@ class Store:
         tables = self._tables(publication, known)
         query = coverage(tables["coverage"])
         try:
-            with self._databases.cursor() as cursor:
+            with self._asking(), self._databases.cursor() as cursor:
                 rows = [CoverageRow(*row) for row in cursor.execute(query.sql, query.values).fetchall()]
         except duckdb.Error as error:
             raise PublicationError(f"Publication {publication.number}: coverage cannot be read.") from error
@@ -319,7 +352,8 @@ class Store:
         if version is None:
             raise PublicationError(f"Publication {publication.number}: table {table} has no version in it.")
         try:
-            return files_of(self.lake, table, version, known)
+            with self._asking():
+                return files_of(self.lake, table, version, known)
         except PublicationError as error:
             raise PublicationError(f"Publication {publication.number}: {error}") from error.__cause__
 
@@ -413,6 +447,6 @@ class Store:
 
     def _report(self, problem: str | None, cause: BaseException | None = None) -> None:
         """Log a problem when it changes; it stays in ``problem`` until it is gone."""
-        if problem != self.problem and problem is not None:
+        if problem != self._problem and problem is not None:
             logger.error("%s %s", problem, f"({cause})" if cause else f"(lake {self.lake})")
-        self.problem = problem
+        self._problem = problem

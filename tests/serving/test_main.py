@@ -107,6 +107,30 @@ def test_workers_end_with_a_service_that_is_killed(process, lake):
         httpx.get(url + "/health/live")
 
 
+def children(pid: int) -> set[int]:
+    """Of a process: children, and theirs."""
+    found = {int(child) for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()}
+    return found.union(*map(children, found))
+
+
+@pytest.mark.parametrize(("workers", "number"), [(1, signal.SIGTERM), (2, signal.SIGKILL)], ids=["stopped", "killed"])
+def test_every_process_ends_although_the_lake_hangs(process, lake, workers, number):
+    lake.publish([view("2016-01-03 14:00:00")])
+    running, url, log = process("--workers", str(workers), CTR_STOP_SECONDS="1")
+    eventually(lambda: log.read_text().count("Application startup complete") == workers, 60)
+    eventually(lambda: httpx.get(url + "/health/ready").status_code == 200, 30)
+    eventually(lambda: log.read_text().count("serving publication 1") == workers + 1, 60)  # and the heavy process
+    os.mkfifo(lake.path / "publications" / "_delta_log" / "_last_checkpoint")  # who reads it waits for ever
+    time.sleep(2)
+    all_of_it = {running.pid, *children(running.pid)}
+    assert len(all_of_it) >= workers + 1
+    began = time.monotonic()
+    running.send_signal(number)
+    running.wait(20)
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in all_of_it), 20 - (time.monotonic() - began))
+    assert "Traceback" not in log.read_text()
+
+
 def test_a_look_that_fails_does_not_end_the_following_of_publications(lake, serve, monkeypatch, caplog):
     lake.publish([view("2016-01-03 14:00:00")])
     client = serve(lake)

@@ -461,6 +461,27 @@ def test_a_look_at_the_lake_that_has_begun_ends_before_the_store_closes(lake, op
     assert store.problem is None
 
 
+def test_a_lake_that_does_not_answer_is_told_until_it_does_and_holds_up_no_end(lake, open_store, monkeypatch):
+    monkeypatch.setattr("serving.state.store._HANG_SECONDS", 0.1)
+    monkeypatch.setattr("serving.state.store._CLOSE_SECONDS", 0.1)
+    lake.publish([view("2016-01-01 00:00:00")])
+    store, starting = open_store(lake), Store(Settings(lake=str(lake.path), replica=False))
+    go_on = threading.Event()
+    for one in (store, starting):
+        monkeypatch.setattr(one._log, "changed", lambda: go_on.wait(20))
+        threading.Thread(target=one.poll).start()
+    eventually(lambda: store.problem and starting.problem)
+    ready = json.loads(answer_ready(store).body)
+    assert (ready["status"], ready["dataVersion"]) == ("degraded", 1)
+    assert ready["problem"] == "The lake does not answer for more than 30 s: what is its disk doing?"
+    with pytest.raises(NotReady, match="does not answer"):
+        starting.lease()
+    starting.close()
+    go_on.set()
+    eventually(lambda: store.problem is None)
+    assert served(store) == 1
+
+
 def test_a_closed_store_no_longer_looks_and_takes_leases_back(lake, open_store):
     lake.publish([view("2016-01-01 00:00:00")])
     store = open_store(lake)
