@@ -33,7 +33,7 @@ _LET_WAIT_SECONDS = 0.5
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the service until it is stopped. Exit code 2: a setting is wrong."""
+    """Run the service until it is stopped. Exit code 2: a setting is wrong, or of no use here."""
     workers = _parser().parse_args(arguments).workers
     if workers is not None:
         override("workers", workers)
@@ -42,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         if settings.api_keys_file is not None:
             read_keys(Path(settings.api_keys_file))
         check_file(settings)
+        _check_address(settings)
     except SettingsError as error:
         print(f"serving: {error}", file=sys.stderr)
         return 2
@@ -72,6 +73,23 @@ def main(arguments: list[str] | None = None) -> int:
             os.environ[SHARES] = make_shares(Path(folder), settings.workers)
         serve(uvicorn.Config("serving.main:worker_app", factory=True, workers=settings.workers, **options))
     return 0
+
+
+def _check_address(settings: Settings) -> None:
+    """See that the service can listen where it is to, before any process is started for it.
+
+    Raises:
+        SettingsError: it cannot.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET  # as uvicorn decides
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise SettingsError(
+                f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; set host or port (CTR_HOST, CTR_PORT)"
+            ) from None
 
 
 def serve(config: uvicorn.Config) -> None:

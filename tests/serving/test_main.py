@@ -274,6 +274,19 @@ def test_another_address_than_loopback_is_refused_with_one_line(tmp_path):
     assert "allow_unauthenticated = true" in done.stderr
 
 
+def test_an_address_that_cannot_be_had_is_told_with_one_line_before_anything_is_started(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run(tmp_path, CTR_PORT=str(port))
+    told = (
+        f"serving: cannot listen on 127.0.0.1:{port}: Address already in use; set host or port (CTR_HOST, CTR_PORT)\n"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", told)
+    done = run(tmp_path, CTR_HOST="no.such.host.invalid", CTR_ALLOW_UNAUTHENTICATED="true", CTR_PORT="0")
+    assert done.returncode == 2
+    assert re.fullmatch(r"serving: cannot listen on no\.such\.host\.invalid:0: .*; set host or port .*\n", done.stderr)
+
+
 def test_a_file_of_token_keys_that_is_none_is_told_at_the_start(tmp_path):
     file = tmp_path / "jwks.json"
     file.write_text('{"keys": []}')
