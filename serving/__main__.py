@@ -43,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
             read_keys(Path(settings.api_keys_file))
         check_file(settings)
         _check_address(settings)
+        keeper = HeavyKeeper() if settings.heavy_process else None
     except SettingsError as error:
         print(f"serving: {error}", file=sys.stderr)
         return 2
@@ -64,8 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _end)
     with ExitStack() as stack:
         stack.enter_context(suppress(KeyboardInterrupt))
-        if settings.heavy_process:
-            os.environ[SOCKET] = stack.enter_context(HeavyKeeper()).address
+        if keeper is not None:
+            os.environ[SOCKET] = stack.enter_context(keeper).address
         if settings.workers > 1:
             folder = stack.enter_context(TemporaryFolder("workers"))
             # The library looks for it when a worker imports it.

@@ -381,7 +381,7 @@ def test_a_heavy_process_that_dies_is_started_again_and_meanwhile_the_worker_ans
     assert again != pid
     eventually(lambda: is_listening(again), 120)
     assert httpx.get(f"{url}/v1/ctr", params=params).status_code == 200
-    assert "the heavy process ended (code -9): it is started again" in log.read_text()
+    assert "the heavy process ended (code -9): it is started again in 1 s" in log.read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
