@@ -43,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
             read_keys(Path(settings.api_keys_file))
         check_file(settings)
         _check_address(settings)
+        if MULTIPROCESS in os.environ:  # which the library has read by now
+            raise SettingsError(f"{MULTIPROCESS} is set: the service makes such a folder by itself; unset it")
         keeper = HeavyKeeper() if settings.heavy_process else None
     except SettingsError as error:
         print(f"serving: {error}", file=sys.stderr)
@@ -69,8 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
             os.environ[SOCKET] = stack.enter_context(keeper).address
         if settings.workers > 1:
             folder = stack.enter_context(TemporaryFolder("workers"))
-            # The library looks for it when a worker imports it.
-            os.environ.setdefault(MULTIPROCESS, folder)
+            os.environ[MULTIPROCESS] = folder  # the library looks for it when a worker imports it
             os.environ[SHARES] = make_shares(Path(folder), settings.workers)
         serve(uvicorn.Config("serving.main:worker_app", factory=True, workers=settings.workers, **options))
     return 0

@@ -27,6 +27,7 @@ from serving.reply.encode import ROWS
 from serving.reply.problems import REFUSED
 from serving.state.snapshot import Snapshot
 from serving.state.store import Store
+from serving.state.temporary import make_again
 
 access_log = logging.getLogger("serving.access")
 
@@ -41,6 +42,7 @@ class Metrics:
     """The counts of one process, and the state of what it serves at the moment of asking."""
 
     def __init__(self) -> None:
+        _keep_folder()
         self._registry = CollectorRegistry()
         self.seconds = Histogram(
             "ctr_request_seconds",
@@ -110,12 +112,19 @@ class Metrics:
         """All metrics in Prometheus' text form."""
         registry = CollectorRegistry()
         if MULTIPROCESS in os.environ:
+            _keep_folder()
             _forget_dead(Path(os.environ[MULTIPROCESS]))
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         else:
             registry.register(_Held(self._registry))
         registry.register(_State(store, workload, tokens))
         return generate_latest(registry)
+
+
+def _keep_folder() -> None:
+    """Make the folder of several workers again where somebody tidied it away: what they had counted until then is lost."""
+    if MULTIPROCESS in os.environ:
+        make_again(os.environ[MULTIPROCESS])
 
 
 def _forget_dead(folder: Path) -> None:

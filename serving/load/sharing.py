@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import socket
 import struct
+from contextlib import suppress
 from functools import cache
 from multiprocessing.reduction import DupFd
 from pathlib import Path
@@ -96,9 +97,13 @@ def lives(process: int) -> bool:
 
 @cache
 def own_share() -> Share | None:
-    """The share of this process; ``None`` where it is no worker, or the only one."""
+    """The share of this process; ``None`` where it is no worker, or the only one, or somebody tidied the file away."""
     path = os.environ.get(SHARES)
-    return Share(Path(path)) if path and multiprocessing.parent_process() is not None else None
+    if not path or multiprocessing.parent_process() is None:
+        return None
+    with suppress(FileNotFoundError):
+        return Share(Path(path))
+    return None
 
 
 class Door(socket.socket):

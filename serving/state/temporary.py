@@ -31,9 +31,7 @@ class TemporaryFolder(tempfile.TemporaryDirectory[str]):
     def __init__(self, kind: Literal["serving", "heavy", "workers"]) -> None:
         delete_left()
         super().__init__(prefix=f"ctr-{kind}-", ignore_cleanup_errors=True)
-        self._handle: int | None = os.open(self.name, os.O_RDONLY | os.O_DIRECTORY)
-        with contextlib.suppress(OSError):  # of a file system without locks: nobody can take this one either
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._handle: int | None = _lock(self.name)
 
     def cleanup(self) -> None:
         """Delete it; a second call does nothing."""
@@ -41,6 +39,20 @@ class TemporaryFolder(tempfile.TemporaryDirectory[str]):
         handle, self._handle = self._handle, None
         if handle is not None:
             os.close(handle)
+
+
+def make_again(path: str) -> None:
+    """Make such a folder of another process again where somebody deleted it, and lock it until the end of this one."""
+    with contextlib.suppress(FileExistsError):
+        Path(path).mkdir(mode=0o700)
+        _lock(path)
+
+
+def _lock(path: str) -> int:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    with contextlib.suppress(OSError):  # of a file system without locks: nobody can take this one either
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return handle
 
 
 def delete_left() -> None:

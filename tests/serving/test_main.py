@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -72,7 +73,9 @@ def test_the_service_takes_all_file_handles_and_says_at_the_start_if_they_are_to
 
 def test_several_workers_answer_share_one_replica_follow_the_lake_and_end_together(process, lake, tmp_path):
     lake.publish([view("2016-01-03 14:00:00")])
-    running, url, log = process("--workers", "2", CTR_POLL_SECONDS="0.1", CTR_CACHE_BYTES="0")
+    (tmp_path / "tmp").mkdir()
+    settings = {"CTR_POLL_SECONDS": "0.1", "CTR_CACHE_BYTES": "0", "TMPDIR": str(tmp_path / "tmp")}
+    running, url, log = process("--workers", "2", **settings)
     eventually(lambda: len(re.findall(r"Application startup complete", log.read_text())) == 2, 60)
     pids = {int(pid) for pid in re.findall(r"Started server process \[(\d+)\]", log.read_text())}
     assert len(pids - {running.pid}) == 2
@@ -85,11 +88,15 @@ def test_several_workers_answer_share_one_replica_follow_the_lake_and_end_togeth
     lake.publish([view("2016-01-03 14:00:00")] * 2)
     eventually(lambda: {httpx.get(f"{url}/v1/platforms").headers["x-data-version"] for _ in range(10)} == {"2"}, 20)
     (tmp_path / "conf" / "ctr.toml").write_text("a change that is not done yet")
+    shutil.rmtree(next((tmp_path / "tmp").glob("ctr-workers-*")))
+    assert httpx.get(f"{url}/metrics").status_code == 200
     os.kill(min(pids - {running.pid}), signal.SIGKILL)
     eventually(lambda: len(re.findall(r"Application startup complete", log.read_text())) == 3, 60)
     assert httpx.get(f"{url}/v1/ctr?{query}").status_code == 200
+    eventually(lambda: "ctr_requests_total{" in httpx.get(f"{url}/metrics").text)  # as soon as it has answered one
     running.send_signal(signal.SIGTERM)
     running.wait(30)
+    assert [path.name[:12] for path in (tmp_path / "tmp").rglob("*")] == ["ctr-serving-"], "of the killed one, empty"
     for pid in pids:
         assert not Path(f"/proc/{pid}").exists()
     assert "Traceback" not in log.read_text()
@@ -285,6 +292,14 @@ def test_an_address_that_cannot_be_had_is_told_with_one_line_before_anything_is_
     done = run(tmp_path, CTR_HOST="no.such.host.invalid", CTR_ALLOW_UNAUTHENTICATED="true", CTR_PORT="0")
     assert done.returncode == 2
     assert re.fullmatch(r"serving: cannot listen on no\.such\.host\.invalid:0: .*; set host or port .*\n", done.stderr)
+
+
+def test_a_folder_of_prometheus_that_somebody_else_names_is_refused(tmp_path):
+    done = run(tmp_path, PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "gone"), CTR_PORT="0")
+    assert done.returncode == 2
+    assert (
+        "serving: PROMETHEUS_MULTIPROC_DIR is set: the service makes such a folder by itself; unset it" in done.stderr
+    )
 
 
 def test_a_file_of_token_keys_that_is_none_is_told_at_the_start(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from serving.settings import ROOT
-from serving.state.temporary import TemporaryFolder, delete_left
+from serving.state.temporary import TemporaryFolder, delete_left, make_again
 
 OTHER = """
 import sys, time
@@ -43,6 +43,16 @@ def test_what_a_killed_process_left_goes_with_the_next_start_and_not_before_it_w
         with TemporaryFolder("serving") as own:
             assert [Path(own)] == list(place.iterdir())
     assert list(place.iterdir()) == []
+
+
+def test_a_folder_that_is_made_again_is_locked_as_the_first_was(place):
+    with TemporaryFolder("workers") as own:
+        Path(own).rmdir()
+        for _ in range(2):
+            make_again(own)
+        (Path(own) / "counter_1.db").touch()
+        delete_left()
+        assert (Path(own) / "counter_1.db").exists()
 
 
 def old(path: Path) -> Path:
