@@ -37,6 +37,9 @@ ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 _COLUMNS = {column for schema in TABLES.values() for column in schema.names}
 """What a folder above the lake may not give a value to: partitions of the lake are read from whole paths."""
 
+_LEAST_MEMORY = 16 << 20
+"""Bytes of ``query_memory`` with which one process opens publications and answers small requests."""
+
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -188,7 +191,11 @@ class Settings(BaseSettings):
     query_spill: Bytes = Field(
         10 << 30, description="temporary space on disk of all queries together, and as much for building the local copy"
     )
-    query_memory: Bytes = Field(2 << 30, description="memory of all queries together; what does not fit goes to disk")
+    query_memory: Bytes = Field(
+        2 << 30,
+        description="memory of all queries together, at least 16m for each worker and as much for the heavy process; "
+        "what does not fit goes to disk",
+    )
     cache_bytes: Annotated[int, BeforeValidator(_bytes_or_none)] = Field(
         64 << 20, description="memory for finished answers, which are given again while the publication holds; 0: none"
     )
@@ -236,6 +243,8 @@ class Settings(BaseSettings):
     @field_validator("replica_folder")
     @classmethod
     def _replica_path(cls, value: str) -> str:
+        if "://" in value:
+            raise ValueError("wanted a local path")
         return _absolute(value, Path.cwd())
 
     @field_validator("trusted_proxies")
@@ -283,6 +292,21 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _memory_for_all(self) -> Self:
+        least = _LEAST_MEMORY * self._shares
+        if self.query_memory < least:
+            raise ValueError(
+                f"query_memory {self.query_memory} is too little for {self.workers} worker{'s' * (self.workers > 1)}"
+                f"{' and the heavy process' if self.heavy_process else ''}: wanted at least {least >> 20}m"
+            )
+        return self
+
+    @property
+    def _shares(self) -> int:
+        """Of how many parts of memory and disk a worker has one; the heavy process has as many as all workers."""
+        return self.workers * (2 if self.heavy_process else 1)
+
     @property
     def closed(self) -> bool:
         """Whether callers need a key or a JWT."""
@@ -290,10 +314,9 @@ class Settings(BaseSettings):
 
     def of_worker(self) -> Settings:
         """The same with one worker's share of memory, disk and threads."""
-        shares = self.workers * (2 if self.heavy_process else 1)
         share = {
-            "query_memory": self.query_memory // shares,
-            "query_spill": self.query_spill // shares,
+            "query_memory": self.query_memory // self._shares,
+            "query_spill": self.query_spill // self._shares,
             "query_threads": max(1, self.query_threads // self.workers),
             "cache_bytes": self.cache_bytes // self.workers,
         }

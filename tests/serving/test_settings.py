@@ -199,13 +199,26 @@ def test_a_list_in_the_environment_is_text_with_commas_or_json(monkeypatch, text
         ("CTR_JWT_ALGORITHMS", "HS256", "jwt_algorithms: found .*wanted some of RS256"),
         ("CTR_TRUSTED_PROXIES", "*", "trusted_proxies: found .*wanted addresses or networks"),
         ("CTR_PORT", "[1]", "port: found"),
+        ("CTR_REPLICA_FOLDER", "s3://bucket/copy", "replica_folder: found .*wanted a local path"),
+        (
+            "CTR_QUERY_MEMORY",
+            "31m",
+            "query_memory 32505856 is too little for 1 worker and the heavy process: wanted .* 32m",
+        ),
     ],
 )
-def test_a_list_that_is_none_is_a_fault_like_others(conf, monkeypatch, name, text, told):
+def test_a_value_of_no_use_is_a_fault_like_others(conf, monkeypatch, name, text, told):
     conf('lake = "x"\n')
     monkeypatch.setenv(name, text)
     with pytest.raises(SettingsError, match=told):
         load_settings()
+
+
+def test_the_least_memory_is_that_of_all_processes():
+    assert Settings(lake="/x", query_memory="64m", workers=4, heavy_process=False).of_worker().query_memory == 16 << 20
+    with pytest.raises(ValueError, match="wanted at least 128m"):
+        Settings(lake="/x", query_memory="64m", workers=4)
+    assert Settings(lake="/x", workers=64).workers == 64
 
 
 def test_every_setting_has_a_description():
