@@ -20,6 +20,7 @@ from serving.access.jwks import check_file
 from serving.errors import SettingsError
 from serving.keys import read_keys
 from serving.load.connections import BoundedProtocol
+from serving.load.ending import end_on_hang_up
 from serving.load.handles import raise_limit
 from serving.load.heavy import SOCKET
 from serving.load.heavy_keeper import HeavyKeeper
@@ -65,6 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     raise_limit()
     # When it has ended on a signal, uvicorn raises it once more: for what is to be cleaned up, by the block's end.
     signal.signal(signal.SIGTERM, _end)
+    end_on_hang_up()
     with ExitStack() as stack:
         stack.enter_context(suppress(KeyboardInterrupt))
         if keeper is not None:
@@ -98,9 +100,18 @@ def serve(config: uvicorn.Config) -> None:
     """Serve until a signal, by this process or by as many as the configuration says."""
     shared = open_door(config)
     if config.workers > 1:
-        Multiprocess(config, [shared]).run()
+        _Workers(config, [shared]).run()
     else:
         uvicorn.Server(config).run([shared])
+
+
+class _Workers(Multiprocess):
+    """As many processes as the configuration says. A hang-up ends them: to start them again would change nothing."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+        on_hang_up = signal.getsignal(signal.SIGHUP)
+        super().__init__(config, sockets)
+        signal.signal(signal.SIGHUP, on_hang_up)
 
 
 def _end(*_: object) -> None:

@@ -22,7 +22,7 @@ from serving.access.cors import Cors
 from serving.access.tokens import Tokens
 from serving.explorer import add_explorer
 from serving.load.connections import REFUSALS, STATE, connection_limits
-from serving.load.ending import end_within
+from serving.load.ending import end_on_hang_up, end_within
 from serving.load.handles import raise_limit
 from serving.load.heavy import SOCKET, Heavy
 from serving.load.turns import TURNS, Turns
@@ -112,6 +112,7 @@ def create_app(settings: Settings, heavy: str | None = None, end: Callable[[], N
 def worker_app() -> FastAPI:
     """The service as one of several workers runs it: with its share of memory and threads."""
     threading.Thread(target=_end_with_the_service, name="end", daemon=True).start()
+    end_on_hang_up()
     raise_limit()
     tell_no_places()
     app = create_app(handed_down().of_worker(), os.environ.get(SOCKET), partial(end_within, _END_SECONDS))

@@ -111,7 +111,11 @@ class HeavyBudget(Budget):
 
 def main(arguments: list[str]) -> int:
     """Serve tasks until the standard input ends."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # meant for the service, which lets running answers finish first
+    for number in (
+        signal.SIGHUP,
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # meant for the service, which lets running answers finish first
         signal.signal(number, signal.SIG_IGN)
     logging.config.dictConfig(log_config())
     come_last()

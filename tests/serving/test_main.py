@@ -207,11 +207,16 @@ def relays(url: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "settings"),
-    [((), {}), (("--workers", "2"), {}), ((), {"CTR_HEAVY_ROWS": "1"}), (("--workers", "2"), {"CTR_HEAVY_ROWS": "1"})],
+    ("arguments", "settings", "number"),
+    [
+        ((), {}, signal.SIGHUP),
+        (("--workers", "2"), {}, signal.SIGHUP),
+        ((), {"CTR_HEAVY_ROWS": "1"}, signal.SIGTERM),
+        (("--workers", "2"), {"CTR_HEAVY_ROWS": "1"}, signal.SIGTERM),
+    ],
     ids=["one worker", "two workers", "the heavy process", "the heavy process, two workers"],
 )
-def test_a_stop_lets_a_running_answer_finish(process, lake, arguments, settings):
+def test_a_stop_lets_a_running_answer_finish(process, lake, arguments, settings, number):
     lake.publish([view("2016-01-03 14:00:00", f"{number:05}" * 40) for number in range(60_000)])
     running, url, log = process(*arguments, **settings)
     workers = int(arguments[1]) if arguments else 1
@@ -224,7 +229,7 @@ def test_a_stop_lets_a_running_answer_finish(process, lake, arguments, settings)
         pieces = answer.iter_bytes()
         text = next(pieces)
         assert relayed(url) == before + bool(settings)
-        running.send_signal(signal.SIGTERM)
+        running.send_signal(number)
         time.sleep(0.5)
         assert running.poll() is None, "it waits for the answer"
         text += b"".join(pieces)
