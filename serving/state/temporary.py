@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -42,16 +43,20 @@ class TemporaryFolder(tempfile.TemporaryDirectory[str]):
 
 
 def make_again(path: str) -> None:
-    """Make such a folder of another process again where somebody deleted it, and lock it until the end of this one."""
-    with contextlib.suppress(FileExistsError):
-        Path(path).mkdir(mode=0o700)
-        _lock(path)
+    """Make such a folder, which several processes use, again where somebody deleted it, and lock it until the end of this one."""
+    Path(path).mkdir(mode=0o700, exist_ok=True)
+    _locked_once(path, Path(path).stat().st_ino)
+
+
+@cache
+def _locked_once(path: str, _: int) -> int:
+    return _lock(path)
 
 
 def _lock(path: str) -> int:
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     with contextlib.suppress(OSError):  # of a file system without locks: nobody can take this one either
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     return handle
 
 

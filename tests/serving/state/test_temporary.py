@@ -45,11 +45,14 @@ def test_what_a_killed_process_left_goes_with_the_next_start_and_not_before_it_w
     assert list(place.iterdir()) == []
 
 
-def test_a_folder_that_is_made_again_is_locked_as_the_first_was(place):
+@pytest.mark.parametrize("by_another", [False, True])
+def test_a_folder_that_is_made_again_is_locked_by_each_that_uses_it(place, by_another):
     with TemporaryFolder("workers") as own:
+        make_again(own)
         Path(own).rmdir()
-        for _ in range(2):
-            make_again(own)
+        if by_another:
+            Path(own).mkdir()
+        make_again(own)
         (Path(own) / "counter_1.db").touch()
         delete_left()
         assert (Path(own) / "counter_1.db").exists()
