@@ -21,8 +21,10 @@ _NOT_WRITTEN = (
     "Failed to create directory",
     os.strerror(errno.ENOSPC),
     os.strerror(errno.EDQUOT),
+    "/duckdb_temp_",
 )
-"""What DuckDB says of a file that it cannot write, and the system of a full disk, or of one user's part of it."""
+"""What DuckDB says of a file that it cannot write, and the system of a full disk, or of one user's part of it; at last the name of
+whatever DuckDB writes for itself, which somebody may have deleted."""
 
 _BROKEN = ("IO Error", "magic bytes", "Parquet file", "Corrupted file", "corrupted")
 """What DuckDB says of a data file that cannot be opened, or that was cut or damaged. Through Arrow the text alone comes."""

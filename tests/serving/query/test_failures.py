@@ -42,6 +42,19 @@ def test_a_folder_for_temporary_files_that_cannot_be_made_again_is_told_likewise
         tell(caught.value, 40 << 20, 10 << 30)
 
 
+def test_a_temporary_file_that_somebody_deleted_is_told_likewise(crowded):
+    database, spill = crowded
+    reader = database.execute(MUCH).to_arrow_reader(10_000)
+    reader.read_next_batch()
+    for file in spill.iterdir():
+        file.unlink()
+    with pytest.raises(Exception, match="duckdb_temp_") as caught:
+        for _ in reader:
+            pass
+    with pytest.raises(OutOfMemory, match="the disk for temporary files could not be written"):
+        tell(caught.value, 40 << 20, 10 << 30)
+
+
 def test_a_file_that_is_gone_is_told_as_a_lake_that_cannot_be_read(crowded, tmp_path):
     with pytest.raises(duckdb.IOException) as caught:
         crowded[0].execute(f"FROM read_parquet('{tmp_path}/date=2016-01-01/gone.parquet')")
