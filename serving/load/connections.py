@@ -34,6 +34,16 @@ REFUSALS = "connection_refusals"
 """Where it puts what counts refusals: these happen before there is a request that the application could count."""
 
 
+_LINGER_SECONDS = 5.0
+"""How long a client that still sends when all is said may go on, so that it comes to read what was said."""
+
+_LINGER_BYTES = 16 << 20
+"""And how much it may send meanwhile."""
+
+_DROPPED = bytearray(1 << 16)
+"""Where all of that goes; nobody reads it."""
+
+
 @dataclass(frozen=True)
 class ConnectionLimits:
     """The limits of connections; seconds are those of silence or slowness that are borne."""
@@ -89,6 +99,8 @@ class BoundedProtocol(H11Protocol):
         self._stall_timer: asyncio.TimerHandle | None = None
         self.waiting_since = monotonic()
         """When its client's turn came last, to send a request or to take more of an answer."""
+        self._unread = False
+        """Whether its last answer was sent before the client had sent all of its request."""
         self._expect_head()
         _tell(len(self.connections))
         if len(self.connections) > self._limits.connections:
@@ -99,6 +111,11 @@ class BoundedProtocol(H11Protocol):
         self._cancel_head()
         self._cancel_stall()
         super().connection_lost(exc)
+        if self._unread and exc is None:
+            with suppress(OSError):  # the client has reset it, or no handle is left
+                client = self.transport.get_extra_info("socket")
+                client.shutdown(socket.SHUT_WR)
+                Lingering(client.dup(), self.connections)
         _tell(len(self.connections))
 
     def data_received(self, data: bytes) -> None:
@@ -113,6 +130,7 @@ class BoundedProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         """Wait for the next request of the connection."""
         self.waiting_since = monotonic()
+        self._unread = self.transport.is_closing() and self.conn.their_state is h11.SEND_BODY
         self._reset_if_cut(False)
         super().on_response_complete()
 
@@ -183,10 +201,11 @@ class BoundedProtocol(H11Protocol):
         self.logger.warning(
             "a client took nothing for %g s (setting stall_seconds): cut off", self._limits.stall_seconds
         )
-        self._abort()
+        self.abort()
 
-    def _abort(self) -> None:
+    def abort(self) -> None:
         """End the connection at once, also where the client has not taken the last of an answer yet."""
+        self._unread = False
         self._reset_if_cut(True)
         self.transport.abort()
 
@@ -201,15 +220,15 @@ class BoundedProtocol(H11Protocol):
             self._stall_timer = None
 
     def _make_room(self) -> None:
-        waiting = [other for other in self.connections if isinstance(other, BoundedProtocol) and other.waiting]
-        oldest = min(waiting, key=lambda other: other.waiting_since)
+        known = [other for other in self.connections if isinstance(other, BoundedProtocol | Lingering)]
+        oldest = min((other for other in known if other.waiting), key=lambda other: other.waiting_since)
         self.logger.warning("more than %d connections (setting connections): one was closed", self._limits.connections)
-        oldest._abort()
+        oldest.abort()
 
     def _refuse(self, error: ServiceError) -> None:
         """Answer with a problem document and close. Before a whole head is read there is no application to do it."""
         if not self.idle or self.transport.is_closing():
-            self._abort()
+            self.abort()
             return
         request_id = new_request_id()
         self.logger.info("request %s: %d %s", request_id, error.status, error.detail)
@@ -224,7 +243,48 @@ class BoundedProtocol(H11Protocol):
         with suppress(h11.LocalProtocolError):  # the last answer was said to be the last: then there is nothing to say
             for event in events:
                 self.transport.write(self.conn.send(event) or b"")
+        self._unread = True
         self.transport.close()
+
+
+class Lingering:
+    """What is left of a connection whose client still sends when all is said: what comes is dropped until it closes, too.
+
+    Input that nobody reads makes the system reset a connection that is closed, and by that a client loses an answer that it
+    has not read yet (RFC 9112, 9.6).
+    """
+
+    waiting = True
+
+    def __init__(self, client: socket.socket, connections: set[Any]) -> None:
+        """``client``: its socket, for reading only, which stays open when the connection is closed."""
+        self._client = client
+        self._connections = connections
+        self._bytes = 0
+        self.waiting_since = monotonic()
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(_LINGER_SECONDS, self.abort)
+        self._loop.add_reader(client, self._drop)
+        connections.add(self)
+
+    def _drop(self) -> None:
+        size = 0
+        with suppress(OSError):  # the client has reset it
+            size = self._client.recv_into(_DROPPED)
+        self._bytes += size
+        if not size or self._bytes > _LINGER_BYTES:
+            self.abort()
+
+    def abort(self) -> None:
+        """End it at once."""
+        self._timer.cancel()
+        self._loop.remove_reader(self._client)
+        self._client.close()
+        self._connections.discard(self)
+        _tell(len(self._connections))
+
+    shutdown = abort
+    """What uvicorn calls when the service stops."""
 
 
 def _tell(count: int) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import re
 import socket
@@ -10,7 +9,9 @@ import time
 import pytest
 
 from serving.load.turns import Turns
-from tests.serving.conftest import eventually
+from serving.main import create_app
+from serving.settings import Settings
+from tests.serving.conftest import eventually, running
 from tests.serving.lake import view
 from tests.serving.reply.test_answers import CASE
 
@@ -220,14 +221,12 @@ def test_the_end_of_an_answer_over_http_1_0_that_is_not_taken_is_reset_too(lake,
 def test_headers_above_the_limit_are_431_and_others_are_served(lake, serve, size):
     client = serve(lake)
     with connect(client) as connection:
-        with contextlib.suppress(OSError):  # the server may close before it was all sent
-            connection.sendall(b"GET / HTTP/1.1\r\nX-Long: " + b"x" * size)
-        answer = rest(connection)
-    if size == 100_000:
-        assert answer.startswith(b"HTTP/1.1 431")
-        found = re.search(rb"have (\d+) bytes or more together; the limit is 65536 \(setting header_bytes\)", answer)
-        assert 65536 < int(found[1]) <= size + 100
-        assert b"POST /v1/ctr" in answer
+        connection.sendall(b"GET / HTTP/1.1\r\nX-Long: " + b"x" * size)
+        answer = read(connection)
+    assert answer.startswith(b"HTTP/1.1 431")
+    found = re.search(rb"have (\d+) bytes or more together; the limit is 65536 \(setting header_bytes\)", answer)
+    assert 65536 < int(found[1]) <= size + 100
+    assert b"POST /v1/ctr" in answer
     assert client.get("/health/live").status_code == 200
 
 
@@ -295,3 +294,67 @@ def test_garbage_after_the_last_answer_of_a_connection_closes_it_without_a_trace
         rest(connection)
     assert "Traceback" not in caplog.text
     assert "LocalProtocolError" not in caplog.text
+
+
+def flood(connection: socket.socket, size: int) -> None:
+    """Send so many bytes piece by piece, as a client does that looks for an answer only when it has sent all."""
+    for _ in range(size // 100_000):
+        time.sleep(0.01)
+        connection.sendall(b"x" * 100_000)
+
+
+LONG_BODY = b"Host: x\r\nContent-Length: 2000000\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nX-Long: ", b"431"),
+        (b"garbage\r\n\r\n", b"400"),
+        (b"POST /v1/ctr HTTP/1.1\r\nConnection: close\r\n" + LONG_BODY + b"\r\n", b"413"),
+        (b"POST /v1/ctr HTTP/1.0\r\n" + LONG_BODY + b"\r\n", b"413"),
+        (b"POST /v1/none HTTP/1.1\r\nConnection: close\r\n" + LONG_BODY + b"\r\n", b"404"),
+        (b"GET /health/live HTTP/1.0\r\n" + LONG_BODY + b"\r\n", b"200"),
+    ],
+)
+def test_the_last_answer_of_a_connection_reaches_a_client_that_is_still_sending(lake, serve, head, status):
+    with connect(serve(lake)) as connection:
+        connection.sendall(head)
+        flood(connection, 2_000_000)
+        answer = read(connection)
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert answer.endswith(b"}")
+
+
+@pytest.mark.parametrize(("limit", "value"), [("_LINGER_SECONDS", 0.3), ("_LINGER_BYTES", 1_000_000)])
+def test_a_client_that_goes_on_and_on_after_its_last_answer_is_cut_off(lake, serve, monkeypatch, limit, value):
+    monkeypatch.setattr(f"serving.load.connections.{limit}", value)
+    with connect(serve(lake)) as connection:
+        connection.sendall(b"garbage\r\n\r\n")
+        with pytest.raises(ConnectionError):
+            flood(connection, 20_000_000)  # by the other limit these two seconds and 20 MB would
+
+
+def test_whoever_still_sends_after_the_last_answer_makes_room_for_others(lake, serve):
+    client = serve(lake, connections=2)
+    first, second = connect(client), connect(client)
+    for lingering in (first, second):
+        lingering.sendall(b"garbage\r\n\r\n")
+        assert read(lingering).startswith(b"HTTP/1.1 400")
+    with connect(client) as other:
+        assert ask(other).startswith(b"HTTP/1.1 200")
+    with pytest.raises(ConnectionError):
+        flood(first, 300_000)
+    flood(second, 300_000)
+    second.close()
+
+
+def test_a_stop_does_not_wait_for_those_who_still_send_after_the_last_answer(lake, monkeypatch):
+    monkeypatch.setattr("serving.load.connections._LINGER_SECONDS", 60)
+    with running(create_app(Settings(lake=str(lake.path), replica=False))) as client:
+        connection = connect(client)
+        connection.sendall(b"garbage\r\n\r\n")
+        assert read(connection).startswith(b"HTTP/1.1 400")
+        began = time.monotonic()
+    assert time.monotonic() - began < 4
+    connection.close()
