@@ -44,6 +44,10 @@ _DROPPED = bytearray(1 << 16)
 """Where all of that goes; nobody reads it."""
 
 
+_LENGTHS = {b"content-length", b"transfer-encoding"}
+"""Headers that each say where a body ends: of a request with both, a proxy may have gone by the other (RFC 9112, 6.1)."""
+
+
 @dataclass(frozen=True)
 class ConnectionLimits:
     """The limits of connections; seconds are those of silence or slowness that are borne."""
@@ -71,16 +75,20 @@ class BoundedConnection(h11.Connection):
         """The next event.
 
         Raises:
-            h11.RemoteProtocolError: what came is no HTTP, or a head above the limit.
+            h11.RemoteProtocolError: what came is no HTTP, or a head above the limit, or a body of two lengths.
         """
         if self.their_state is not h11.IDLE:
             return super().next_event()
-        self.head_bytes = len(self.trailing_data[0])
+        received = self.trailing_data[0]
+        self.head_bytes = len(received)
         event = super().next_event()
         if isinstance(event, h11.Request):
             self.head_bytes -= len(self.trailing_data[0])
             if self.head_bytes > self.limit:
                 raise h11.RemoteProtocolError("the head is too long", error_status_hint=431)
+            chunked = b"transfer-encoding" in received[: self.head_bytes].lower()  # found sooner than in the headers
+            if chunked and {name for name, _ in event.headers} >= _LENGTHS:
+                raise h11.RemoteProtocolError("a body of two lengths")
         return event
 
 

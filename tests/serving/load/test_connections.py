@@ -358,3 +358,19 @@ def test_a_stop_does_not_wait_for_those_who_still_send_after_the_last_answer(lak
         began = time.monotonic()
     assert time.monotonic() - began < 4
     connection.close()
+
+
+@pytest.mark.parametrize("method", [b"POST /v1/ctr", b"GET /health/live"])
+def test_a_body_of_two_lengths_is_400_and_nothing_after_it_is_answered(lake, serve, method):
+    with connect(serve(lake)) as connection:
+        lengths = b"Content-Length: 6\r\ntransfer-Encoding: chunked\r\n"
+        connection.sendall(method + b" HTTP/1.1\r\nHost: x\r\n" + lengths + b"\r\n0\r\n\r\n" + REQUEST)
+        answer = read(connection)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"live" not in answer
+
+
+def test_one_length_and_the_name_of_the_other_elsewhere_is_a_request(lake, serve):
+    with connect(serve(lake)) as connection:
+        lengths = b"Content-Length: 0\r\nX-Name: Transfer-Encoding\r\n"
+        assert ask(connection, REQUEST[:-2] + lengths + b"\r\n").startswith(b"HTTP/1.1 200")
