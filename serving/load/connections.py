@@ -80,6 +80,9 @@ class BoundedConnection(h11.Connection):
         if self.their_state is not h11.IDLE:
             return super().next_event()
         received = self.trailing_data[0]
+        if received.startswith(b"\r\n"):  # some clients end a body by it (RFC 9112, 2.2)
+            self._receive_buffer.maybe_extract_lines()  # takes that line away
+            received = received[2:]
         self.head_bytes = len(received)
         event = super().next_event()
         if isinstance(event, h11.Request):

@@ -374,3 +374,12 @@ def test_one_length_and_the_name_of_the_other_elsewhere_is_a_request(lake, serve
     with connect(serve(lake)) as connection:
         lengths = b"Content-Length: 0\r\nX-Name: Transfer-Encoding\r\n"
         assert ask(connection, REQUEST[:-2] + lengths + b"\r\n").startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("pause", [0, 0.2])
+def test_an_empty_line_before_a_request_is_passed_over(lake, serve, pause):
+    with connect(serve(lake)) as connection:
+        connection.sendall(b"\r\nPOST /health/live HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx\r\n")
+        time.sleep(pause)
+        connection.sendall(REQUEST[:-2] + b"Connection: close\r\n\r\n")
+        assert re.findall(rb"HTTP/1.1 (\d+)", read(connection)) == [b"405", b"200"]
