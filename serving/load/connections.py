@@ -157,7 +157,7 @@ class BoundedProtocol(H11Protocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Tell what was wrong with a head that could not be read, and close."""
+        """Tell what was wrong with a head or a body that could not be read, and close."""
         limit, found = self.conn.limit, self.conn.head_bytes
         self._refuse(HeadTooLarge(limit, found) if found > limit else MalformedRequest())
 
@@ -237,10 +237,13 @@ class BoundedProtocol(H11Protocol):
         oldest.abort()
 
     def _refuse(self, error: ServiceError) -> None:
-        """Answer with a problem document and close. Before a whole head is read there is no application to do it."""
-        if not self.idle or self.transport.is_closing():
+        """Answer with a problem document and close, where the application has not begun to: it may still wait for the body."""
+        if self.transport.is_closing() or (not self.idle and self.cycle.response_started):
             self.abort()
             return
+        if not self.idle:
+            self.cycle.disconnected = True  # what it says from now on is not sent
+            self.cycle.message_event.set()
         request_id = new_request_id()
         self.logger.info("request %s: %d %s", request_id, error.status, error.detail)
         self.app_state[REFUSALS](error.code)

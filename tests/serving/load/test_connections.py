@@ -383,3 +383,18 @@ def test_an_empty_line_before_a_request_is_passed_over(lake, serve, pause):
         time.sleep(pause)
         connection.sendall(REQUEST[:-2] + b"Connection: close\r\n\r\n")
         assert re.findall(rb"HTTP/1.1 (\d+)", read(connection)) == [b"405", b"200"]
+
+
+@pytest.mark.parametrize("pause", [0, 0.2], ids=["at once", "while the body is waited for"])
+def test_a_body_whose_chunks_are_none_is_400(lake, serve, caplog, pause):
+    client = serve(lake)
+    with connect(client) as connection:
+        connection.sendall(b"POST /v1/ctr HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n")
+        time.sleep(pause)
+        connection.sendall(b"zzz\r\n")
+        answer = read(connection)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert answer.count(b"HTTP/1.1 ") == 2, "the second is in its text"
+    assert b'"code": "malformed_request"' in answer
+    eventually(lambda: 'ctr_requests_total{route="/v1/ctr",status="499"} 1.0' in client.get("/metrics").text)
+    assert "Traceback" not in caplog.text
