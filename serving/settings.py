@@ -100,7 +100,7 @@ class Settings(BaseSettings):
     key_guesses: int = Field(
         10,
         ge=1,
-        description="wrong keys or JWTs from one address a minute, in each worker process; then it has to wait",
+        description="wrong keys or JWTs from one address a minute, in each worker process; more are 429, good ones never",
     )
     trusted_proxies: Names = Field(
         (),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 
 from limits import RateLimitItemPerMinute, WindowStats
@@ -18,13 +16,10 @@ from serving.access.tokens import NotGenuine, Subject, Tokens, is_token
 from serving.access.windows import Windows
 from serving.contract import PLATFORMS
 from serving.errors import Forbidden, ServiceError, TooManyRequests, Unauthorized
-from serving.keys import Key, KeyFile
+from serving.keys import Key, KeyFile, today
 from serving.reply.problems import problem
 from serving.request.parameters import CtrRequest, ProductsRequest
 from serving.settings import Settings
-
-_ACCEPTED = 10_000
-"""Pairs of address and key that are remembered, so that a neighbour's guessing does not lock them out."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +78,6 @@ class Access:
         self._limiter = MovingWindowRateLimiter(Windows())
         self._rate = RateLimitItemPerMinute(settings.key_requests)
         self._guesses = RateLimitItemPerMinute(settings.key_guesses)
-        self._accepted: OrderedDict[tuple[str, bytes], None] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -135,40 +129,38 @@ class Access:
         return f"{key}; or {token}" if self._keys and self._tokens else key if self._keys else token
 
     async def _subject(self, tokens: Tokens, token: str, address: str) -> Subject:
-        """The subject of a token. A good one is never held up by the guesses of its neighbours: no guess can sign."""
         try:
             return await tokens.subject(token)
         except NotGenuine:
-            if not self._limiter.hit(self._guesses, address):
-                raise self._too_many_guesses(address) from None
+            self._count_guess(address)
             raise
-
-    def _too_many_guesses(self, address: str) -> TooManyRequests:
-        return TooManyRequests(
-            f"Too many wrong keys came from this address; the limit is {self._guesses.amount} a minute (setting key_guesses).",
-            self._wait(self._guesses, address),
-        )
 
     def _key(self, secret: str, address: str) -> Key:
         """The key that a secret is.
 
         Raises:
             Unauthorized: it is none that is valid.
-            TooManyRequests: too many wrong ones came from its address.
+            TooManyRequests: it is none at all, and too many such came from its address.
         """
-        mark = (address, hashlib.sha256(secret.encode()).digest())
-        if mark not in self._accepted and not self._limiter.test(self._guesses, address):
-            raise self._too_many_guesses(address)
         key = self._keys.find(secret) if self._keys else None
         if key is None:
-            self._accepted.pop(mark, None)
-            self._limiter.hit(self._guesses, address)
-            raise Unauthorized("The key is not known, or has expired or was revoked.")
-        self._accepted[mark] = None
-        self._accepted.move_to_end(mark)
-        if len(self._accepted) > _ACCEPTED:
-            self._accepted.popitem(last=False)
+            self._count_guess(address)
+            raise Unauthorized("The key is not known, or was revoked.")
+        if not key.valid_on(today()):
+            raise Unauthorized(f"The key has expired on {key.expires} (at the end of that day, UTC). Get a new one.")
         return key
+
+    def _count_guess(self, address: str) -> None:
+        """Count a key or token that is not genuine. Good and expired ones are never held up by it: nobody can guess them.
+
+        Raises:
+            TooManyRequests: too many came from the address.
+        """
+        if not self._limiter.hit(self._guesses, address):
+            raise TooManyRequests(
+                f"Too many wrong keys came from this address; the limit is {self._guesses.amount} a minute (setting key_guesses).",
+                self._wait(self._guesses, address),
+            ) from None
 
     def _count(self, key: Key | Subject) -> dict[str, str]:
         """Count one request of a key, and give the headers that tell how many are left.

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 
-from serving.keys import make_key, write_keys
+from serving.keys import make_key, read_keys, write_keys
 from tests.serving.conftest import eventually
 from tests.serving.lake import purchase, view
 from tests.serving.reply.test_answers import CASE
@@ -117,14 +119,32 @@ def test_a_key_may_ask_so_often_a_minute_and_learns_how_often_it_still_may(start
     assert client.get("/v1/platforms", headers=keys["ios"]).status_code == 200
 
 
-def test_guessing_is_slowed_and_whoever_came_with_a_good_key_before_is_not(start, keys):
+def test_wrong_keys_are_slowed_while_good_and_old_ones_of_the_same_address_are_told_as_they_are(start, keys, tmp_path):
     client = start(key_guesses=5)
+    secret, key = make_key("late", ("read",), (), date(2016, 1, 3))
+    write_keys(tmp_path / "keys.json", (*read_keys(tmp_path / "keys.json"), key))
+
+    def ask(secret):
+        return client.get("/v1/platforms", headers={"X-API-Key": secret})
+
+    assert [ask(f"ctr_{guess}").status_code for guess in range(8)] == [401] * 5 + [429] * 3
+    assert problem(ask("ctr_guess")).code == "too_many_requests"
     assert client.get("/v1/platforms", headers=keys["all"]).status_code == 200
-    codes = [client.get("/v1/platforms", headers={"X-API-Key": f"ctr_{guess}"}).status_code for guess in range(8)]
-    assert codes == [401] * 5 + [429] * 3
-    answer = client.get("/v1/platforms", headers=keys["ios"])
-    assert problem(answer).code == "too_many_requests", "a right guess is not told from a wrong one"
-    assert client.get("/v1/platforms", headers=keys["all"]).status_code == 200
+    for _ in range(8):
+        found = problem(ask(secret))
+        assert (found.status, found.code) == (401, "unauthorized")
+    assert found.detail == "The key has expired on 2016-01-03 (at the end of that day, UTC). Get a new one."
+    assert ask(secret + "x").status_code == 429
+
+
+def test_an_expired_key_is_no_guess(start, tmp_path):
+    client = start(key_guesses=1)
+    secret, key = make_key("late", ("read",), (), date(2016, 1, 3))
+    write_keys(tmp_path / "keys.json", (key,))
+    told = [
+        client.get("/v1/platforms", headers={"X-API-Key": text}).status_code for text in (secret, secret, "ctr_guess")
+    ]
+    assert told == [401, 401, 401]
 
 
 def test_every_answer_carries_the_security_headers(start):
