@@ -62,6 +62,8 @@ class Key:
 
 _KEYS = TypeAdapter(tuple[Key, ...])
 
+_MEND = "put the file back from a backup, or move it away and make new keys"
+
 
 def today() -> date:
     """The day, UTC."""
@@ -76,11 +78,13 @@ def read_keys(path: Path) -> tuple[Key, ...]:
     """
     try:
         keys = _KEYS.validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"{error.error_count()} faults in its text"
+    except FileNotFoundError:
         raise SettingsError(
-            f"cannot read the API keys in {path}: {reason}; make the file with scripts/python.sh -m serving.keys new"
+            f"there is no file of API keys {path}: make it with scripts/python.sh -m serving.keys new"
         ) from None
+    except (OSError, ValidationError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"{error.error_count()} faults in its text; {_MEND}"
+        raise SettingsError(f"cannot read the API keys in {path}: {reason}") from None
     for key in keys:
         if not set(key.scopes) <= set(SCOPES) or not set(key.platforms) <= set(PLATFORMS):
             raise SettingsError(f"the API key {key.id} in {path} has a scope or a platform that there is not")
@@ -164,6 +168,7 @@ def main(arguments: list[str] | None = None) -> int:
         path = Path(options.file or load_settings().api_keys_file or "")
         if path.name == "":
             raise SettingsError("no file of API keys is named: give --file FILE, or set CTR_API_KEYS_FILE")
+        path = Path(os.path.realpath(path))  # a link stays one, and whoever comes by it waits for the same lock
         told = _locked(path, lambda: _COMMANDS[options.command](path, options))
     except SettingsError as error:
         print(f"serving.keys: {error}", file=sys.stderr)
@@ -171,7 +176,10 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"serving.keys: cannot use {error.filename or 'the file of keys'}: {error.strerror}", file=sys.stderr)
         return 2
-    print(told)
+    try:
+        print(told, flush=True)
+    except BrokenPipeError:  # whoever reads has enough of it; the rest must not be tried again when the process ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

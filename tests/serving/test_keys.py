@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from serving.errors import SettingsError
 from serving.keys import KeyFile, main, make_key, read_keys, today, write_keys
+from serving.settings import ROOT
 
 
 @pytest.fixture
@@ -153,3 +156,34 @@ def test_wrong_usage_is_told_in_one_line(file, capsys):
     new(file, capsys, "shop")
     assert main(["--file", str(file), "revoke", "ctr_nothing"]) == 2
     assert "there is no key ctr_nothing" in capsys.readouterr().err
+
+
+def test_a_file_that_is_a_link_stays_one_and_what_it_leads_to_is_changed(tmp_path, file, capsys):
+    link = tmp_path / "conf" / "keys.json"
+    link.parent.mkdir()
+    link.symlink_to(file)
+    secret = new(link, capsys, "shop")
+    keys = KeyFile(str(file))
+    assert keys.find(secret) is not None
+    assert main(["--file", str(link), "revoke", secret[:12]]) == 0
+    assert keys.find(secret) is None
+    assert link.is_symlink()
+    assert list(link.parent.iterdir()) == [link], "the lock lies beside the file"
+
+
+@pytest.mark.parametrize("command", [["list"], ["new", "shop"], ["revoke", "ctr_nothing"]])
+def test_a_broken_file_is_told_with_what_to_do_about_it(file, capsys, command):
+    file.write_text("{")
+    assert main(["--file", str(file), *command]) == 2
+    told = f"cannot read the API keys in {file}: 1 faults in its text; "
+    told += "put the file back from a backup, or move it away and make new keys\n"
+    assert capsys.readouterr().err == f"serving.keys: {told}"
+
+
+def test_a_reader_that_has_enough_is_no_failure(file):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "serving.keys", "--file", str(file), "new", "shop"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
