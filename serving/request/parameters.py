@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from serving.contract import PLATFORMS
-from serving.errors import FaultCode
+from serving.errors import FaultCode, InvalidRequest
 from serving.request.formats import FORMATS, JSON, negotiate
 from serving.request.inputs import Faults, Texts, Typed, body_values, many, one, query_values, refuse_others, shown
 from serving.request.times import TimeFault, parse_time, zones
@@ -91,26 +91,32 @@ def ctr_from_body(body: bytes, accept: str | None = None, most_products: int | N
     """The CTR request of a JSON body: an object with the same names; ``product`` and ``platform`` text or lists.
 
     Raises:
-        InvalidRequest: with every fault. More than ``most_products`` names are one, and are not looked at: a body holds
-            150,000 of them, and others wait meanwhile.
+        InvalidRequest: with every fault.
         NotAcceptable: ``Accept`` takes no format that there is.
+
+    More than ``most_products`` names are not looked at, for a body holds 150,000 of them, and others wait meanwhile: then all of
+    them are empty texts, which ``check_size`` counts and refuses.
     """
     faults = Faults()
     values = body_values(body, faults)
     found = len(values.get("product", []))
-    if most_products is not None and found > most_products:
+    if most_products is None or found <= most_products:
+        return _ctr(values, Typed(faults), faults, accept)
+    try:
+        wanted = _ctr({**values, "product": []}, Typed(faults), faults, accept)
+    except InvalidRequest:
         faults.add(*too_many_products(found, most_products))
-        del values["product"]
-    return _ctr(values, Typed(faults), faults, accept)
+        raise InvalidRequest(faults.found) from None
+    return replace(wanted, products=("",) * found)
 
 
-def too_many_products(found: int, limit: int) -> tuple[str, FaultCode, str, str]:
+def too_many_products(found: int, limit: int, passes: str = "would pass this limit") -> tuple[str, FaultCode, str, str]:
     """What a client is told who names more products than the limit: parameter, code, detail, hint."""
     return (
         "product",
         "too_many_products",
         f"found {found} products; the limit is {limit} (setting filter_products)",
-        f"ask for {limit} at once, or leave the parameter out to get every product",
+        f"{limit} at once {passes}",
     )
 
 

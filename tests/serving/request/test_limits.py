@@ -176,7 +176,7 @@ def as_hinted(wanted: CtrRequest, told: list[Fault]) -> CtrRequest:
         if fault.parameter == "aggregation":
             changed["aggregation"] = int(fault.hint.removeprefix("aggregation=").partition(" ")[0])
         if fault.parameter == "product":
-            changed["products"] = wanted.products[: int(fault.hint.removeprefix("ask for ").partition(" ")[0])]
+            changed["products"] = wanted.products[: int(fault.hint.partition(" ")[0])]
     return CtrRequest(**{**vars(wanted), **changed})
 
 
@@ -191,6 +191,31 @@ def test_whoever_takes_the_hints_together_is_not_refused_again(cells, wanted, da
     assert faults(again, sizes_of(cells), **settings) == []
     if any(fault.hint.endswith("would pass") for fault in told):
         assert rows_of(again, cells) <= rows
+    if any(fault.hint.endswith("would pass, as would every product, without the parameter") for fault in told):
+        assert rows_of(CtrRequest(**{**vars(again), "products": ()}), cells) <= rows
+
+
+def test_every_product_is_offered_instead_of_too_many_only_where_their_rows_surely_pass():
+    wanted, cells = request(1, products=tuple("abc"), platforms=("iOS",)), sizes_of(every_hour(3, "abcd"))
+    hints = [faults(wanted, cells, filter_products=2, json_rows=rows)[0].hint for rows in (1000, 60, 10)]
+    assert hints == [
+        "2 at once would pass, as would every product, without the parameter",
+        "2 at once would pass",
+        "2 at once would pass this limit; only when its rows are counted it is known whether they are more than 10 "
+        "(setting json_rows)",
+    ]
+
+
+def test_a_body_with_too_many_products_is_told_its_other_limits_as_well(lake, serve):
+    lake.publish([view("2016-01-01 00:00:00", name) for name in "abc"])
+    client = serve(lake, filter_products=2, range_days=3)
+    body = {**HOURLY, "endTimestamp": "2046-01-04 00:00:00", "product": ["a", "b", "c"]}
+    told = [
+        problem(client.get("/v1/ctr", params=body)),
+        problem(client.post("/v1/ctr", json={**body, "aggregation": 60})),
+    ]
+    assert [fault.code for fault in told[0].errors] == ["range_too_long", "too_many_products"]
+    assert told[0].errors == told[1].errors
 
 
 def test_beside_an_end_that_would_pass_the_aggregation_is_the_one_for_what_is_left():

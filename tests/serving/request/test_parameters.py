@@ -132,12 +132,14 @@ def test_more_products_than_a_request_may_name_are_one_fault_beside_the_others_a
     with pytest.raises(InvalidRequest) as refused:
         ctr_from_body(body(aggregation=0, startTimestamp=..., endTimestamp=..., product=names * 2), None, 1000)
     assert [(fault.parameter, fault.code) for fault in refused.value.errors] == [
-        ("product", "too_many_products"),
         ("startTimestamp", "missing"),
         ("endTimestamp", "missing"),
         ("aggregation", "out_of_range"),
+        ("product", "too_many_products"),
     ]
-    assert refused.value.errors[0].detail == "found 130000 products; the limit is 1000 (setting filter_products)"
+    assert refused.value.errors[3].detail == "found 130000 products; the limit is 1000 (setting filter_products)"
+    assert refused.value.errors[3].hint == "1000 at once would pass this limit"
+    assert len(ctr_from_body(body(product=names), None, 1000).products) == 130_000
 
 
 def test_a_name_that_a_body_gives_again_and_again_is_one_and_looked_at_once(monkeypatch):
