@@ -292,11 +292,13 @@ class UrlTooLong(ServiceError):
     code = "url_too_long"
     title = "URL too long"
 
-    def __init__(self, limit: int, asked: int) -> None:
-        super().__init__(
-            f"The URL has {asked} bytes; the limit is {limit} (setting url_bytes). "
+    def __init__(self, limit: int, asked: int, path: str) -> None:
+        way = (
             "POST /v1/ctr takes the same parameters in a body."
+            if path == "/v1/ctr"
+            else f"One of {limit} bytes would pass."
         )
+        super().__init__(f"The URL has {asked} bytes; the limit is {limit} (setting url_bytes). {way}")
 
 
 class BodyTooSlow(ServiceError):

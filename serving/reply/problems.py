@@ -164,10 +164,11 @@ class Addresses:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] == "http":
-            size = len(scope["raw_path"] + b"?" + scope["query_string"])
+            query = scope["query_string"]
+            size = len(scope["raw_path"]) + (len(query) + 1 if query else 0)
             if size > self._limit:
-                refusal = problem(UrlTooLong(self._limit, size), scope["state"]["request_id"])
-                await refusal(scope, receive, send)
+                error = UrlTooLong(self._limit, size, scope["path"])
+                await problem(error, scope["state"]["request_id"])(scope, receive, send)
                 return
             if _CONTROL.search(scope["path"]):
                 await problem(NotFound(self._docs), scope["state"]["request_id"])(scope, receive, send)

@@ -361,10 +361,18 @@ def test_a_url_above_the_limit_is_414_and_names_the_way_out(lake, serve):
     client = serve(lake, url_bytes=300)
     found = problem(client.get("/v1/ctr", params={**HOURLY, "product": "x" * 300}))
     assert (found.status, found.code) == (414, "url_too_long")
-    assert "the limit is 300 (setting url_bytes)" in found.detail
-    assert "POST /v1/ctr" in found.detail
+    assert "the limit is 300 (setting url_bytes). POST /v1/ctr takes the same parameters in a body." in found.detail
+    found = problem(client.get("/v1/products", params={"search": "x" * 300}))
+    assert found.detail == "The URL has 320 bytes; the limit is 300 (setting url_bytes). One of 300 bytes would pass."
     assert client.get("/v1/ctr", params={"product": "x" * 300}).headers["x-content-type-options"] == "nosniff"
     assert client.get("/v1/ctr", params=HOURLY).status_code == 503
+
+
+@pytest.mark.parametrize("path", ["/v1/x", "/v1/status?"])
+def test_a_url_at_the_limit_is_read_and_one_byte_more_is_414(lake, serve, path):
+    client = serve(lake, url_bytes=300)
+    assert client.get(path + "x" * (300 - len(path))).status_code in (404, 422)
+    assert client.get(path + "x" * (301 - len(path))).status_code == 414
 
 
 def test_a_client_learns_of_so_many_faults_and_no_more(client):
