@@ -156,6 +156,10 @@ class BoundedProtocol(H11Protocol):
         self._cancel_stall()
         super().resume_writing()
 
+    def _should_upgrade(self) -> bool:
+        """Never: who asks for a WebSocket or another protocol is answered in this one (RFC 9110, 7.8), and that is no warning."""
+        return False
+
     def send_400_response(self, msg: str) -> None:
         """Tell what was wrong with a head or a body that could not be read, and close."""
         limit, found = self.conn.limit, self.conn.head_bytes

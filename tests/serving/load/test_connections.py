@@ -398,3 +398,13 @@ def test_a_body_whose_chunks_are_none_is_400(lake, serve, caplog, pause):
     assert b'"code": "malformed_request"' in answer
     eventually(lambda: 'ctr_requests_total{route="/v1/ctr",status="499"} 1.0' in client.get("/metrics").text)
     assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("protocol", [b"websocket", b"h2c"])
+def test_who_asks_for_another_protocol_is_answered_in_this_one_without_a_warning(lake, serve, caplog, protocol):
+    lake.publish([view("2016-01-03 14:00:00")])
+    with connect(serve(lake)) as connection:
+        upgrade = b"Connection: Upgrade\r\nUpgrade: " + protocol + b"\r\nSec-WebSocket-Version: 13\r\n"
+        for _ in range(2):
+            assert ask(connection, REQUEST[:-2] + upgrade + b"\r\n").startswith(b"HTTP/1.1 200")
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
