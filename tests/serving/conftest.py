@@ -125,7 +125,8 @@ def process(tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[byt
         with log.open("wb") as out:
             started.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "serving", *arguments],
+                    # below nohup, hang-ups are ignored, by all that is started as well
+                    ["env", "--default-signal=HUP", sys.executable, "-m", "serving", *arguments],
                     cwd=ROOT,
                     env=environment(tmp_path, CTR_PORT="0", **settings),
                     stdout=out,

@@ -138,7 +138,8 @@ def test_a_segment_that_breaks_under_a_stream_is_put_in_doubt(lake, open_replica
         list(stream.chunks)
     stream.close()
     with store.lease() as lease:
-        assert {segment.rollup for segment in lease.snapshot.held} == {"ctr_day", "ctr_minute"}
+        # of hours, and of days, which have the names: DuckDB does not say which of the files it is
+        assert {segment.rollup for segment in lease.snapshot.held} == {"ctr_minute"}
 
 
 PRODUCTS = [
