@@ -102,11 +102,11 @@ case "$master" in
     ;;
   *)
     # Workers elsewhere get the code of the jobs as a ZIP, named by its content so that running jobs keep theirs.
-    code=$(find "$root/jobs" -name '*.py' | LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum | cut -c 1-12)
+    code=$(find "$root/common" "$root/jobs" -name '*.py' | LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum | cut -c 1-12)
     package=$root/.cache/jobs-$code.zip
     if [ ! -e "$package" ]; then
       mkdir -p "$root/.cache"
-      (cd "$root" && "$python" -m zipfile -c "$package.$$" jobs && mv "$package.$$" "$package")
+      (cd "$root" && "$python" -m zipfile -c "$package.$$" common jobs && mv "$package.$$" "$package")
     fi
     py_files=$package${py_files:+,$py_files}
     ;;

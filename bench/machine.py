@@ -53,7 +53,7 @@ def code() -> str:
     git = ["git", "-C", str(ROOT)]
     try:
         commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-        status = [*git, "status", "--porcelain", "jobs", "serving", "bench"]
+        status = [*git, "status", "--porcelain", "common", "jobs", "serving", "bench"]
         changed = subprocess.run(status, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -18,6 +18,7 @@ COPY scripts scripts
 COPY conf conf
 RUN scripts/fetch-jars.sh
 COPY spark-submit.sh spark-submit.sh
+COPY common common
 COPY jobs jobs
 RUN scripts/archive-classes.sh
 
@@ -34,6 +35,7 @@ COPY --from=build /app/.cache .cache
 COPY spark-submit.sh spark-submit.sh
 COPY scripts scripts
 COPY conf conf
+COPY common common
 COPY jobs jobs
 ENV PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1

@@ -22,6 +22,7 @@ RUN apt-get update \
 WORKDIR /app
 COPY --from=build /app/.venv .venv
 COPY conf/ctr.toml conf/ctr.toml
+COPY common common
 COPY serving serving
 # From outside, a container is reached only through an address that is not its loopback. There the service refuses to
 # start without keys unless it is told CTR_ALLOW_UNAUTHENTICATED=true, which is for whoever runs the container to say.

@@ -15,9 +15,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from common.variables import SERVICE, unknown_variables
 from jobs.errors import UsageError
 from jobs.schemas import PLATFORMS
-from jobs.variables import SERVICE, unknown_variables
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -248,7 +248,7 @@ def load_config() -> Config:
     """
     file = Path(os.environ.get("CTR_CONF", ROOT / "conf" / "ctr.toml"))
     document = _read(file)
-    faults = [*_misplaced(document), *unknown_variables(os.environ, Config.model_fields)]
+    faults = [*_misplaced(document), *unknown_variables(os.environ)]
     try:
         config = Config(**_values(document, file))
     except ValidationError as error:

@@ -16,9 +16,9 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import Self
 
+from common.variables import unknown_variables
 from serving.contract import TABLES
 from serving.errors import SettingsError
-from serving.variables import unknown_variables
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -378,7 +378,7 @@ def load_settings() -> Settings:
     """
     file = Path(os.environ.get("CTR_CONF") or ROOT / "conf" / "ctr.toml")
     values = _read(file)
-    faults = unknown_variables(os.environ, Settings.model_fields)
+    faults = unknown_variables(os.environ)
     try:
         settings = Settings(**values)
     except ValidationError as error:

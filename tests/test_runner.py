@@ -43,6 +43,8 @@ class Runner:
         shutil.copy(ROOT / "spark-submit.sh", folder)
         for name in ("scripts", "conf"):
             shutil.copytree(ROOT / name, folder / name)
+        (folder / "common").mkdir()
+        (folder / "common" / "days.py").write_text("")
         (folder / "jobs").mkdir()
         (folder / "jobs" / "__init__.py").write_text("")
         (folder / "jobs" / "cli.py").write_text(STAND_IN)
@@ -208,6 +210,7 @@ def test_local_runs_keep_to_loopback_and_clusters_get_the_code(runner: Runner) -
     package, mine = words[words.index("--py-files") + 1].split(",")
     assert mine == "/mine.zip"
     assert "jobs/cli.py" in zipfile.ZipFile(package).namelist()
+    assert "common/days.py" in zipfile.ZipFile(package).namelist()
     (runner.folder / "jobs" / "part").mkdir()
     (runner.folder / "jobs" / "part" / "new.py").write_text("x = 1\n")
     words = runner.spark_options("--conf", "spark.master=spark://10.0.0.1:7077", "daily")

@@ -6,6 +6,15 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+JOBS = (
+    "batch_bytes", "behind_days", "columns", "compact_bytes", "device_aliases", "events", "excluded_statuses",
+    "fatal_limits", "keep_days", "keep_publications", "lake", "lock_wait_seconds", "order_items_table",
+    "orders_table", "orders_timezone", "purchases_days", "purchases_lost_limit", "purchases_password",
+    "purchases_url", "purchases_user", "quarantine_days", "quarantine_limit", "record_bytes", "retired_platforms",
+    "task_bytes", "unfinished_names", "vacuum_grace_hours", "views_limit", "young_seconds",
+)  # fmt: skip
+"""Settings of the jobs."""
+
 SERVICE = (
     "allow_unauthenticated", "api_keys_file", "body_bytes", "buckets", "cache_bytes", "connections", "cors_origins",
     "docs", "download_rows", "filter_products", "header_bytes", "heavy_process", "heavy_queries", "heavy_rows",
@@ -16,7 +25,7 @@ SERVICE = (
     "replica_memory", "replica_minute_days", "request_seconds", "stall_seconds", "stop_seconds", "stream_rows",
     "stream_seconds", "streams", "trusted_proxies", "url_bytes", "workers",
 )  # fmt: skip
-"""Settings of the service, which jobs may find in the environment that they share."""
+"""Settings of the service. Both sides may find those of the other in the environment that they share."""
 
 OTHERS = ("conf", "key", "url", "fault_rounds", "schema_cases")
 """The file of settings; what a copied request, the notebook and the tests read."""
@@ -25,12 +34,12 @@ _OF_KUBERNETES = re.compile(r"_SERVICE_(HOST|PORT)(_|$)|_PORT(_\d+_(TCP|UDP|SCTP
 """Kubernetes and Docker's links set these for a service whose name begins with ``ctr``."""
 
 
-def unknown_variables(names: Iterable[str], settings: Iterable[str]) -> list[str]:
-    """A line for each name that begins with ``CTR_`` and is none of these settings or of another part of the product.
+def unknown_variables(names: Iterable[str]) -> list[str]:
+    """A line for each name that begins with ``CTR_`` and is no setting of jobs or service, and of no other part of the product.
 
     One in small letters is none either: only some of those who read settings would take it.
     """
-    known = [f"CTR_{name.upper()}" for name in (*settings, *SERVICE, *OTHERS)]
+    known = [f"CTR_{name.upper()}" for name in (*JOBS, *SERVICE, *OTHERS)]
     return [
         f"{name}: no such setting{_nearest(name, known)} (see the table of settings in README.md)"
         for name in sorted(names)
