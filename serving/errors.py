@@ -458,14 +458,12 @@ class OutOfMemory(NotReady):
             disk_full: there was not even so much: nothing could be written.
         """
         needed = (
-            f"more than {_size(memory)} of memory and {_size(spill)} of disk, its share of the settings query_memory "
+            ", its share of the setting query_memory, and the disk for temporary files could not be written: it may be full"
+            if disk_full
+            else f" and {_size(spill)} of disk, its share of the settings query_memory and query_spill"
         )
-        needed += "and query_spill"
-        if disk_full:
-            needed = f"more than {_size(memory)} of memory, its share of the setting query_memory, and the disk for temporary "
-            needed += "files could not be written: it may be full"
         super().__init__(
-            f"All queries of one process together needed {needed}. "
+            f"All queries of one process together needed more than {_size(memory)} of memory{needed}. "
             "Ask for a shorter range, fewer products or a longer aggregation; or ask again when less is going on."
         )
 

@@ -38,30 +38,27 @@ _ZSTD_LEVEL = 3
 _TAG = re.compile(r'(W/)?"([^"]*)"')
 
 
-def choose_coding(accept_encoding: str | None) -> str:
-    """The coding that ``Accept-Encoding`` likes best (RFC 9110, 12.5.3); ``identity`` where there is no such header.
-
-    Raises:
-        NotAcceptable: the header takes neither a coding that there is nor an answer without any.
-    """
-    if not accept_encoding:
-        return IDENTITY
-    liked = _liked(accept_encoding)
-    best = max(liked, key=lambda coding: liked[coding])
-    if liked[best] == 0:
-        raise NotAcceptable("Accept-Encoding", list(CODINGS))
-    return best
-
-
-def _liked(accept_encoding: str) -> dict[str, float]:
-    """How much the client likes each coding; 0: not at all."""
-    given = dict(weights(accept_encoding))
+def codings_liked(accept_encoding: str | None) -> dict[str, float]:
+    """How much the client likes each coding by ``Accept-Encoding`` (RFC 9110, 12.5.3); 0: not at all."""
+    given = dict(weights(accept_encoding or ""))
     others = given.get("*")
     liked = {coding: given.get(coding, others or 0.0) for coding in CODINGS}
     # Without a word about it the plain answer is always acceptable, but less welcome than a coding that is named.
     if IDENTITY not in given and others is None:
         liked[IDENTITY] = 0.0005
     return liked
+
+
+def choose_coding(liked: dict[str, float]) -> str:
+    """The coding that is liked best.
+
+    Raises:
+        NotAcceptable: the client takes neither a coding that there is nor an answer without any.
+    """
+    best = max(liked, key=lambda coding: liked[coding])
+    if liked[best] == 0:
+        raise NotAcceptable("Accept-Encoding", list(CODINGS))
+    return best
 
 
 class Head:
@@ -136,9 +133,9 @@ class Compress:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        accepted = Headers(scope=scope).get("accept-encoding")
+        liked = codings_liked(Headers(scope=scope).get("accept-encoding"))
         try:
-            coding = choose_coding(accepted)
+            coding = choose_coding(liked)
         except NotAcceptable as error:
             await problem(error, scope["state"]["request_id"])(scope, receive, send)
             return
@@ -146,8 +143,7 @@ class Compress:
         if coding == IDENTITY:
             await self._app(scope, receive, _plain(send))
         else:
-            always = not _liked(accepted or "")[IDENTITY]
-            await self._app(scope, receive, _Coded(send, coding, self._threads, always=always))
+            await self._app(scope, receive, _Coded(send, coding, self._threads, always=not liked[IDENTITY]))
 
 
 def _without_coding(headers: list[tuple[bytes, bytes]], coding: str) -> list[tuple[bytes, bytes]]:
