@@ -1,1 +1,1 @@
-"""What jobs and service share: the names of settings. Nothing but the standard library; neither of them is imported here."""
+"""What jobs and service share: names of settings, and days as a publication names them. Neither of the two is imported here."""

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Grid
 
-from jobs.awaited import Runs, runs_of_days
+from jobs.awaited import Runs, awaited
 from jobs.contents import Displaced
 from jobs.decoding.records import Account
 from jobs.events import Read
@@ -86,7 +86,7 @@ class Report(Outcome):
         self.files["replaced"] = len(displaced.gone)
         done = {file.file_id for file in batch.files if read.files[file.file_id].failure is None}
         done |= {file.file_id for file, _ in batch.duplicates}
-        self.awaited = runs_of_days(file for file in plan.waiting if file.file_id not in done)
+        self.awaited = awaited(file for file in plan.waiting if file.file_id not in done)
         foreign = []
         for file in batch.files:
             if (result := read.files[file.file_id]).failure is None:

@@ -6,14 +6,15 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 from deltalake import DeltaTable
 
+from common.days import days_of_runs
 from serving.contract import PUBLICATIONS, TABLES
 
 logger = logging.getLogger(__name__)
@@ -124,16 +125,10 @@ def _report(text: str | None) -> dict[str, Any]:
 def _awaited(report: dict[str, Any]) -> dict[str, frozenset[date]]:
     """The days that the report names as runs, first and last; where it does not, as in those of before, none."""
     try:
-        return {platform: frozenset(_days(ends)) for platform, ends in report.get("awaited", {}).items()}
+        return {platform: frozenset(days_of_runs(runs)) for platform, runs in report.get("awaited", {}).items()}
     except (AttributeError, TypeError, ValueError):
         logger.warning("a publication has a report whose awaited days cannot be read: %.80r", report.get("awaited"))
         return {}
-
-
-def _days(runs: Iterable[tuple[str, str]]) -> Iterator[date]:
-    for ends in runs:
-        first, last = map(date.fromisoformat, ends)
-        yield from (first + timedelta(days=step) for step in range((last - first).days + 1))
 
 
 def runs(publications: list[Publication], count: int = 10) -> Iterator[dict[str, Any]]:
