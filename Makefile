@@ -8,6 +8,8 @@ MAKEFLAGS += --no-print-directory
 DATA ?= data
 # More for pytest: make test ARGS="-k bucket"
 ARGS ?=
+# Of tests that are asked to go on for long; each other one has ten minutes.
+ENDLESS := --timeout 0 -o faulthandler_timeout=0
 
 help: ## print the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -25,22 +27,22 @@ serve: setup ## start the service on the configured lake
 	@exec scripts/python.sh -m serving
 
 test: setup ## all tests, in two processes (ARGS="-n 0": in one)
-	@scripts/python.sh -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@scripts/python.sh -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-fast: setup ## the tests without Spark, services and long waits, on all cores: some two minutes
 	@scripts/python.sh -m pytest -n auto -m "not slow and not components and not browser and not faults" $(ARGS)
 
 test-faults: setup ## kills at 100 moments, 20 pairs of runs, 20 orders of arrival: an hour (at most so many: ROUNDS=6)
-	@CTR_FAULT_ROUNDS=$(or $(ROUNDS),100) scripts/python.sh -m pytest -m faults $(ARGS)
+	@CTR_FAULT_ROUNDS=$(or $(ROUNDS),100) scripts/python.sh -m pytest $(ENDLESS) -m faults $(ARGS)
 
 test-requests: setup ## random requests, each answer compared with a plain one: 2,000 by each way to it (REQUESTS=2000)
-	@TEST_REQUESTS=$(or $(REQUESTS),2000) scripts/python.sh -m pytest -s tests/serving/test_any_request.py $(ARGS)
+	@TEST_REQUESTS=$(or $(REQUESTS),2000) scripts/python.sh -m pytest $(ENDLESS) -s tests/serving/test_any_request.py $(ARGS)
 
 test-schema: setup ## at least 5,000 requests made from the OpenAPI document, allowed and not (CASES=5000)
-	@CTR_SCHEMA_CASES=$(or $(CASES),5000) scripts/python.sh -m pytest -s tests/serving/test_schema_fuzz.py $(ARGS)
+	@CTR_SCHEMA_CASES=$(or $(CASES),5000) scripts/python.sh -m pytest $(ENDLESS) -s tests/serving/test_schema_fuzz.py $(ARGS)
 
 test-soak: setup ## 32 clients while jobs run on the lake again and again: ten minutes (or so many: MINUTES=1)
-	@SOAK_MINUTES=$(or $(MINUTES),10) scripts/python.sh -m pytest -s tests/soak $(ARGS)
+	@SOAK_MINUTES=$(or $(MINUTES),10) scripts/python.sh -m pytest $(ENDLESS) -s tests/soak $(ARGS)
 
 # A bound that one of them misses keeps no other from being measured.
 bench: ## the three benchmarks, on a machine that does nothing else: an hour, the first time

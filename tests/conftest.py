@@ -24,19 +24,12 @@ SERVES = {"serve", "process", "site", "open_replica"}
 """Fixtures that start a service or build its local copy, which takes a second or more."""
 
 
-LONG_MADE = ("uncut", "sample_lake")
-"""Fixtures that take half a minute: the tests that share one belong together. Else those of a file do."""
-
-
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that start a service as slow, and say which belong into one process of ``pytest -n``."""
+    """Mark the tests that start a service as slow."""
     for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        if SERVES.intersection(fixtures):
+        if SERVES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
-        file = item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(next((name for name in LONG_MADE if name in fixtures), file)))
 
 
 REAL_FILE = ROOT.parent / "shared" / "data" / "productEvent_20160201.json.gz"

@@ -306,10 +306,12 @@ def test_no_answer_mixes_two_publications_while_they_change(lake: Lake, serve):
     ]
     for thread in threads:
         thread.start()
-    for number in range(2, 7):
-        publish(number)
-        eventually(lambda number=number: number in seen, 60)
-    done.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for number in range(2, 7):
+            publish(number)
+            eventually(lambda number=number: number in seen, 60)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
     assert wrong == []
