@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 
 import pyarrow.compute as pc
 
+from common.days import missing_days
 from jobs.awaited import awaited_days
 from jobs.lake import Lake, existing_lake
 from jobs.ledger import FAILED, Ledger, Statement
@@ -131,16 +132,10 @@ def _covered(rows: list[dict[str, Any]], published: datetime, awaited: set[date]
         "purchases": sum(row["purchases"] for row in rows),
         "first_day": min(days).isoformat() if days else None,
         "last_day": max(days).isoformat() if days else None,
-        "missing_days": [day.isoformat() for day in _missing(days, awaited, published)],
+        "missing_days": [day.isoformat() for day in missing_days(days, awaited, published.date())],
         "views_watermark": _watermark([row["last_view"] for row in rows], published),
         "purchases_watermark": _watermark([row["last_purchase"] for row in rows], published),
     }
-
-
-def _missing(days: set[date], awaited: set[date], published: datetime) -> list[date]:
-    span = (max(days) - min(days)).days if days else 0
-    gaps = {min(days) + timedelta(days=n) for n in range(span)} - days
-    return sorted(gaps | {day for day in awaited if day <= published.date()})
 
 
 def _watermark(times: list[datetime | None], published: datetime) -> str | None:

@@ -10,7 +10,8 @@ from html import escape
 from typing import Any
 from urllib.parse import urlencode
 
-from serving.errors import FAULTS, PROBLEMS, ServiceError
+from serving.errors import PROBLEMS, ServiceError
+from serving.faults import FAULTS
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8886; --soft: #8882; }

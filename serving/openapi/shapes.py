@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from serving.errors import PROBLEMS, FaultCode
+from serving.errors import PROBLEMS
+from serving.faults import FaultCode
 from serving.request.parameters import LEVELS
 
 Platform = Literal["Android", "MobileWeb", "iOS"]

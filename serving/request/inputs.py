@@ -10,7 +10,8 @@ from difflib import get_close_matches
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
-from serving.errors import Fault, FaultCode, InvalidRequest
+from serving.errors import InvalidRequest
+from serving.faults import Fault, FaultCode
 from serving.request.times import restore_plus
 
 T = TypeVar("T")

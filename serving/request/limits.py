@@ -7,7 +7,8 @@ from math import inf
 from zoneinfo import ZoneInfo
 
 from serving.contract import GRAINS, PLATFORMS
-from serving.errors import Fault, InvalidRequest
+from serving.errors import InvalidRequest
+from serving.faults import Fault
 from serving.query.plan import MINUTES_A_DAY, Buckets, make_buckets
 from serving.replica.segments import day_of
 from serving.request.formats import JSON

@@ -9,7 +9,8 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from serving.contract import PLATFORMS
-from serving.errors import FaultCode, InvalidRequest
+from serving.errors import InvalidRequest
+from serving.faults import FaultCode
 from serving.request.formats import FORMATS, JSON, negotiate
 from serving.request.inputs import Faults, Texts, Typed, body_values, many, one, query_values, refuse_others, shown
 from serving.request.times import TimeFault, parse_time, zones

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from zoneinfo import ZoneInfo, available_timezones
 
-from serving.errors import FaultCode
+from serving.faults import FaultCode
 
 FIRST_SECOND = 946_684_800
 """2000-01-01 00:00:00 UTC: no time of the lake lies before it."""

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from functools import cached_property
-from itertools import pairwise
 from types import MappingProxyType
 
+from common.days import missing_days
 from serving.contract import PLATFORMS
 from serving.replica.segments import Segment
 from serving.state.cost import NO_SIZES, Sizes
@@ -124,7 +124,7 @@ def _facts(platform: str, rows: list[CoverageRow], published_at: datetime, await
         first_day=days[0] if days else None,
         last_day=days[-1] if days else None,
         days=len(days),
-        missing_days=tuple(sorted({*_gaps(days), *(day for day in awaited if day <= published_at.date())})),
+        missing_days=tuple(missing_days(days, awaited, published_at.date())),
     )
 
 
@@ -132,9 +132,3 @@ def _newest(times: Iterable[int | None], published_at: datetime) -> datetime | N
     limit = (published_at - _EPOCH) // timedelta(microseconds=1)
     known = [time for time in times if time is not None and time <= limit]
     return _EPOCH + timedelta(microseconds=max(known)) if known else None
-
-
-def _gaps(days: list[date]) -> Iterable[date]:
-    for before, after in pairwise(days):
-        for step in range(1, (after - before).days):
-            yield before + step * DAY

@@ -7,7 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.days import days_of_runs, runs_of_days
+from common.days import days_of_runs, missing_days, runs_of_days
+
+DAYS = st.sets(st.integers(0, 60)).map(
+    lambda numbers: {date(2016, 2, 1) + timedelta(days=number) for number in numbers}
+)
+
+
+@given(DAYS, DAYS, st.integers(-1, 61))
+def test_a_day_is_missing_between_two_that_are_there_or_while_its_files_wait(have, awaited, last):
+    until = date(2016, 2, 1) + timedelta(days=last)
+    every = [date(2016, 1, 1) + timedelta(days=number) for number in range(120)]
+    wanted = [
+        day
+        for day in every
+        if (day not in have and have and min(have) < day < max(have)) or (day in awaited and day <= until)
+    ]
+    assert missing_days(have, awaited, until) == wanted
 
 
 @given(st.sets(st.integers(0, 60)))

@@ -20,13 +20,13 @@ import serving.load.heavy_process
 from serving.errors import (
     PROBLEMS,
     ClientGone,
-    Fault,
     HeavyProcessLost,
     InvalidRequest,
     LakeUnreadable,
     QueryTimeout,
     ServiceError,
 )
+from serving.faults import Fault
 from serving.load.heavy import Heavy, Task
 from serving.load.heavy_process import HeavyBudget, Link
 from serving.load.workload import Budget, Watchdog

@@ -12,7 +12,8 @@ from fastapi import FastAPI
 from jsonschema_rs import ValidationError
 from pydantic import TypeAdapter
 
-from serving.errors import FAULTS, PROBLEMS, FaultCode
+from serving.errors import PROBLEMS
+from serving.faults import FAULTS, FaultCode
 from serving.keys import make_key, write_keys
 from serving.main import create_app
 from serving.openapi.documents import add_docs

@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from serving.contract import GRAINS, PLATFORMS
-from serving.errors import Fault, InvalidRequest
+from serving.errors import InvalidRequest
+from serving.faults import Fault
 from serving.query.plan import make_buckets
 from serving.replica.segments import day_of
 from serving.request import limits
