@@ -15,8 +15,9 @@ from starlette.responses import JSONResponse, Response
 
 from serving.access.access import caller_of, narrow_ctr, narrow_products, platforms_of
 from serving.errors import OutOfMemory, QueryTimeout
+from serving.load.budget import Budget
 from serving.load.heavy import Heavy
-from serving.load.workload import Budget, Workload
+from serving.load.workload import Workload
 from serving.openapi import documents
 from serving.reply import answers, catalog
 from serving.reply.problems import read_body

@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from bench.serving import postgres
 from serving.__main__ import serve
-from serving.load.workload import UNLIMITED, Budget
+from serving.load.budget import UNLIMITED, Budget
 from serving.main import create_app
 from serving.reply import answers
 from serving.request.parameters import CtrRequest, ctr_from_query

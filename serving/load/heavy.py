@@ -17,7 +17,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from serving.errors import HeavyProcessLost, ServiceError
-from serving.load.workload import Budget
+from serving.load.budget import Budget
 from serving.reply.encode import Stream
 from serving.request.parameters import CtrRequest
 from serving.state.cache import Answer

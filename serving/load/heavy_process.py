@@ -21,11 +21,11 @@ import time
 from starlette.responses import Response
 
 from serving.errors import ServiceError
+from serving.load.budget import Budget, Watchdog
 from serving.load.ending import end_within
 from serving.load.handles import ADVICE, raise_limit
 from serving.load.heavy import LENGTH, End, Reply, Task, packed
 from serving.load.threads import come_last
-from serving.load.workload import Budget, Watchdog
 from serving.logs import log_config
 from serving.reply.answers import answer_ctr
 from serving.reply.encode import Last, Stream

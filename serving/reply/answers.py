@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from serving.contract import PLATFORMS
 from serving.errors import MissingDays
-from serving.load.workload import UNLIMITED, Budget
+from serving.load.budget import UNLIMITED, Budget
 from serving.query import small
 from serving.query.columns import column_names
 from serving.query.failures import FAILURES, is_out_of_memory, is_unreadable, tell

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from serving import VERSION
 from serving.contract import PLATFORMS
 from serving.errors import LakeUnreadable
-from serving.load.workload import UNLIMITED, Budget
+from serving.load.budget import UNLIMITED, Budget
 from serving.query.catalog_queries import products
 from serving.query.failures import is_out_of_memory, tell
 from serving.query.statements import Query

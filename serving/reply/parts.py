@@ -13,7 +13,7 @@ from itertools import chain, pairwise
 import pyarrow as pa
 
 from serving.contract import GRAINS, PLATFORMS
-from serving.load.workload import Budget
+from serving.load.budget import Budget
 from serving.query.failures import FAILURES, is_out_of_memory
 from serving.query.plan import Plan, cut, make_plan
 from serving.query.queries import ctr, ctr_rows

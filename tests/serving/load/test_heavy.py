@@ -27,14 +27,14 @@ from serving.errors import (
     ServiceError,
 )
 from serving.faults import Fault
+from serving.load.budget import Budget, Watchdog
 from serving.load.heavy import Heavy, Task
 from serving.load.heavy_process import HeavyBudget, Link
-from serving.load.workload import Budget, Watchdog
 from serving.reply.encode import Stream
 from serving.request.parameters import CtrRequest
 from tests.serving.conftest import eventually
 from tests.serving.lake import purchase, view
-from tests.serving.load.test_workload import ENDLESS
+from tests.serving.load.test_budget import ENDLESS
 
 REQUEST = CtrRequest(0, 3600, 60)
 RANGE = {"startTimestamp": "2016-01-03 13:55:00", "endTimestamp": "2016-01-04 13:55:00", "aggregation": "60"}

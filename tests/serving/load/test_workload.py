@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import duckdb
 import httpx
@@ -14,167 +11,15 @@ import pytest
 
 import serving.reply.answers
 import serving.reply.encode
-from serving.errors import Busy, ClientGone, QueryTimeout
 from serving.load.threads import HEAVY, QUERY
-from serving.load.workload import Budget, Gate, Watchdog
 from tests.serving.conftest import eventually
 from tests.serving.lake import view
+from tests.serving.load.test_budget import ENDLESS
 from tests.serving.load.test_connections import connect, rest
 from tests.serving.reply.test_answers import CASE
 from tests.serving.reply.test_problems import problem
 
-ENDLESS = "SELECT count(*) FROM range(1_000_000_000) a, range(1_000_000_000) b WHERE a.range * b.range = 7"
-
 PLAIN = {"Accept-Encoding": "identity"}
-
-
-@pytest.fixture
-def watchdog():
-    one = Watchdog()
-    yield one
-    one.close()
-
-
-def test_a_budget_is_over_at_its_time_to_the_second_and_each_piece_of_a_stream_has_all_of_it(monkeypatch):
-    clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr("serving.load.workload.monotonic", lambda: clock.now)
-    budget = Budget(None, 3, 1)
-
-    def over_at(now: float) -> bool:
-        clock.now = now
-        return budget.over
-
-    assert [over_at(1002.9), over_at(1003.0)] == [False, True]
-    assert next(budget.each(iter([b"a", b"b"]), duckdb.connect())) == b"a"
-    assert [over_at(1005.9), over_at(1006.0)] == [False, True]
-
-
-def test_a_query_is_ended_when_its_time_is_over_and_the_cursor_can_be_used_again(watchdog):
-    cursor = duckdb.connect().cursor()
-    budget = Budget(watchdog, 0.2, 1)
-    with pytest.raises(QueryTimeout, match=r"after 0\.2 s \(setting query_seconds\)"), budget.reading(cursor):
-        cursor.execute(ENDLESS).fetchall()
-    assert cursor.execute("SELECT 1").fetchall() == [(1,)]
-
-
-def test_a_query_is_ended_when_it_is_cancelled(watchdog):
-    cursor = duckdb.connect().cursor()
-    budget = Budget(watchdog, 600, 1)
-    threading.Timer(0.1, budget.cancel).start()
-    with pytest.raises(ClientGone), budget.reading(cursor):
-        cursor.execute(ENDLESS).fetchall()
-
-
-def test_an_interrupt_that_comes_before_the_query_is_not_lost(watchdog):
-    cursor = duckdb.connect().cursor()
-    budget = Budget(watchdog, 600, 1)
-
-    def read_late() -> None:
-        with budget.reading(cursor):
-            time.sleep(0.2)
-            cursor.execute(ENDLESS).fetchall()
-
-    budget.cancel()
-    with pytest.raises(ClientGone):
-        read_late()
-
-
-def test_another_error_stays_what_it_is(watchdog):
-    cursor = duckdb.connect().cursor()
-    with pytest.raises(duckdb.ParserException), Budget(watchdog, 600, 1).reading(cursor):
-        cursor.execute("SELEKT")
-
-
-def test_a_gate_lets_so_many_in_makes_some_wait_in_turn_and_sends_others_away():
-    async def story() -> list[str]:
-        gate = Gate(1, 2, 2, "queries")
-        order: list[str] = []
-
-        async def visit(name: str) -> None:
-            async with gate.slot():
-                order.append(name)
-                await asyncio.sleep(0.02)
-
-        visits = [asyncio.create_task(visit(name)) for name in "abc"]
-        await asyncio.sleep(0)
-        assert (gate.running, gate.waiting) == (1, 2)
-        with pytest.raises(
-            Busy, match=r"1 queries run already \(setting queries\), and 2 wait \(setting queue\)\."
-        ) as caught:
-            await gate.enter()
-        assert caught.value.headers == {"Retry-After": "1"}
-        await asyncio.gather(*visits)
-        assert (gate.running, gate.waiting) == (0, 0)
-        return order
-
-    assert asyncio.run(story()) == ["a", "b", "c"]
-
-
-def test_those_who_come_together_are_not_refused_together():
-    async def story() -> list[float]:
-        gate = Gate(1, 20, 2, "queries")
-        await gate.enter()
-        began = time.monotonic()
-
-        async def refused() -> float:
-            with pytest.raises(Busy):
-                await gate.enter()
-            return time.monotonic() - began
-
-        return await asyncio.gather(*(refused() for _ in range(40)))
-
-    seconds = asyncio.run(story())
-    waited, sent_away = seconds[:20], seconds[20:]
-    assert max(waited) - min(waited) > 0.2
-    assert max(sent_away) - min(sent_away) > 0.2
-    assert max(sent_away) < min(waited)
-
-
-def test_a_wait_that_is_too_long_ends_and_one_that_is_cancelled_leaves_no_trace():
-    async def story() -> None:
-        gate = Gate(1, 5, 0.05, "queries")
-        await gate.enter()
-        with pytest.raises(
-            Busy, match=r"run already \(setting queries\), and .* no turn in up to 0\.05 s \(setting queue_seconds\)\."
-        ):
-            await gate.enter()
-        waiting = asyncio.create_task(gate.enter())
-        await asyncio.sleep(0)
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
-        assert (gate.running, gate.waiting) == (1, 0)
-        handed = asyncio.create_task(gate.enter())
-        await asyncio.sleep(0)
-        gate.leave()
-        handed.cancel()  # the slot was already its own
-        await asyncio.gather(handed, return_exceptions=True)
-        assert (gate.running, gate.waiting) == (0, 0)
-
-    asyncio.run(story())
-
-
-def test_room_is_told_to_one_at_a_time_and_by_one_who_has_gone_to_the_next():
-    async def story() -> None:
-        gate = Gate(1, 0, 0, "streams")
-        await gate.room(0)  # there is some, and nobody took it
-        await gate.enter()
-        with pytest.raises(Busy):
-            await gate.room(0.05)
-        first, second, third = (asyncio.create_task(gate.room(60)) for _ in range(3))
-        await asyncio.sleep(0)
-        gate.leave()
-        first.cancel()  # it was told, and cannot use it any more
-        await asyncio.wait({first, second}, timeout=20)
-        assert first.cancelled()
-        assert second.exception() is None
-        assert not third.done()
-        third.cancel()
-        await asyncio.wait({third})
-        gate.running = 1
-        gate.leave()
-        assert not gate.full
-
-    asyncio.run(story())
 
 
 @pytest.fixture
@@ -247,7 +92,7 @@ def test_who_waits_for_room_for_a_stream_is_answered_as_soon_as_there_is_some(la
         waiting.set()
         return high
 
-    monkeypatch.setattr("serving.load.workload.uniform", longest)
+    monkeypatch.setattr("serving.load.gate.uniform", longest)
     with ThreadPoolExecutor(1) as thread:
         with client.stream("GET", "/v1/ctr", params=CASE, headers=PLAIN) as first:
             chunks = first.iter_bytes()

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from starlette.types import Message
 
 from serving.errors import QueryTimeout
-from serving.load.workload import Budget, Watchdog
+from serving.load.budget import Budget, Watchdog
 from serving.reply import encode
 from serving.reply.encode import Body, CsvEncoder, JsonEncoder, NdjsonEncoder, Stream, text_of
 from serving.reply.parts import Rows
 from tests.serving.conftest import eventually, patient
 from tests.serving.lake import view
-from tests.serving.load.test_workload import ENDLESS
+from tests.serving.load.test_budget import ENDLESS
 from tests.serving.reply.test_problems import problem
 
 RANGE = {"startTimestamp": "2016-01-01 00:00:00", "endTimestamp": "2016-01-02 00:00:00", "aggregation": "1440"}

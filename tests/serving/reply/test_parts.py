@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from serving.errors import InvalidRequest
-from serving.load.workload import Budget
+from serving.load.budget import Budget
 from serving.query.plan import make_plan
 from serving.reply import parts
 from serving.reply.answers import answer_ctr
