@@ -110,6 +110,11 @@ class Watchdog:
         with self._condition:
             self._watched.pop(budget, None)
 
+    @property
+    def at_work(self) -> bool:
+        """Whether any query runs."""
+        return bool(self._watched)
+
     def wake(self) -> None:
         """Look now instead of at the next tick."""
         with self._condition:

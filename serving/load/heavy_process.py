@@ -25,7 +25,7 @@ from serving.load.budget import Budget, Watchdog
 from serving.load.ending import end_within
 from serving.load.handles import ADVICE, raise_limit
 from serving.load.heavy import LENGTH, End, Reply, Task, packed
-from serving.load.threads import come_last
+from serving.load.last import come_last, keep_going
 from serving.logs import log_config
 from serving.reply.answers import answer_ctr
 from serving.reply.encode import Last, Stream
@@ -124,6 +124,7 @@ def main(arguments: list[str]) -> int:
     store, watchdog = Store(settings.of_heavy_process(), worker=False), Watchdog()
     # Not in the threads that may wait for the lake: whatever that does, the end of the input is heard.
     threading.Thread(target=_listen, args=(arguments[0], store, watchdog, settings.poll_seconds), daemon=True).start()
+    threading.Thread(target=keep_going, args=(lambda: watchdog.at_work,), daemon=True).start()
     sys.stdin.buffer.read()
     end_within(_END_SECONDS)
     watchdog.close()

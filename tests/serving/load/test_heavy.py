@@ -7,6 +7,8 @@ import os
 import pickle
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -405,11 +407,44 @@ def test_the_heavy_process_comes_last(both):
     assert os.getsid(pid) == pid
 
 
-@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="the system makes no group of each session")
+def group(pid: int) -> str:
+    """The group of processes that one is in, and its niceness."""
+    return Path(f"/proc/{pid}/autogroup").read_text()
+
+
+groups = pytest.mark.skipif(
+    not Path("/proc/self/autogroup").exists(), reason="the system makes no group of each session"
+)
+
+
+@groups
 def test_the_group_of_the_heavy_process_yields_and_no_other(both):
     (running, _, _), _, pid = both
-    own, service = (Path(f"/proc/{one}/autogroup").read_text() for one in (pid, running.pid))
-    assert own.endswith(" nice 10\n")
-    assert own != service
+    assert group(pid).endswith(" nice 19\n")
+    assert group(pid) != group(running.pid)
     # Nothing, where no process above this one has led a session since the system started: such processes are of the system's group.
-    assert service == Path("/proc/self/autogroup").read_text()
+    assert group(running.pid) == Path("/proc/self/autogroup").read_text()
+
+
+@groups
+def test_the_group_insists_while_others_keep_every_core_busy_and_yields_again_when_they_are_gone(both):
+    (_, url, _), _, pid = both
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            httpx.get(f"{url}/v1/ctr", params={**RANGE, "startTimestamp": "2016-01-03 13:55:01"}, timeout=60)
+
+    asking = threading.Thread(target=ask)
+    loop = [sys.executable, "-c", "while True: pass"]
+    busy = [subprocess.Popen(loop, start_new_session=True) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        asking.start()
+        eventually(lambda: group(pid).endswith(" nice 10\n"), 60)
+    finally:
+        done.set()
+        for one in busy:
+            one.kill()
+            one.wait()
+        asking.join()
+    eventually(lambda: group(pid).endswith(" nice 19\n"), 60)
