@@ -14,8 +14,8 @@ _GROUP = Path("/proc/self/autogroup")
 """Where Linux keeps the niceness of the group of a session (``man 7 sched``: the autogroup feature)."""
 
 YIELDING = LAST
-"""Niceness of the group: a seventieth of what another group gets. With a tenth, 15 of a thousand small answers were late beside large
-ones, by a tick of the clock (4 ms; ``make bench-abuse``), with this 7."""
+"""Niceness of the group: a seventieth of what another group gets. With a tenth, 15 of a thousand small answers were late beside
+large ones, by a tick of the clock (4 ms; ``make bench-abuse``), with this 7."""
 
 INSISTING = 10
 """A tenth: while the jobs keep every core busy, large requests would stand still with less."""
