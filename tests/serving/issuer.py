@@ -57,9 +57,8 @@ class JwksServer:
     """Answers a JWKS; ``reads`` counts how often it was asked."""
 
     def __init__(self, *keys: SigningKey, port: int = 0) -> None:
-        self.content = b""
+        self.reads = 0
         self.publish(*keys)
-        self.status, self.reads = 200, 0
         self.free = threading.Event()
         self.free.set()
         told = self
@@ -68,12 +67,13 @@ class JwksServer:
             def do_GET(self) -> None:
                 told.reads += 1
                 told.free.wait(30)
-                self.send_response(told.status)
-                self.send_header("Content-Length", str(len(told.content)))
-                if told.status == 302:
+                status, content = told.answer  # one of these at a time, whoever changes it meanwhile
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                if status == 302:
                     self.send_header("Location", "/elsewhere")
                 self.end_headers()
-                self.wfile.write(told.content)
+                self.wfile.write(content)
 
             def log_message(self, *_: object) -> None:
                 return
@@ -85,7 +85,7 @@ class JwksServer:
 
     def publish(self, *keys: SigningKey) -> None:
         """Have these keys from now on."""
-        self.content = json.dumps({"keys": [key.jwk for key in keys]}).encode()
+        self.answer = 200, json.dumps({"keys": [key.jwk for key in keys]}).encode()
 
     def stop(self) -> None:
         """Refuse connections from now on."""

@@ -220,7 +220,7 @@ def test_a_key_in_the_jwks_that_is_not_public_or_meant_for_something_else_is_not
         None,
         {**FIRST.jwk, "alg": "ES256"},
     ]
-    jwks.content = json.dumps({"keys": odd}).encode()
+    jwks.answer = 200, json.dumps({"keys": odd}).encode()
     client = start(jwt_algorithms=("RS256", "ES256"))
     assert status(client, FIRST.sign()) == 200
     for entry in odd[:-3]:
@@ -285,14 +285,13 @@ def test_an_answer_that_is_no_jwks_leaves_the_keys_in_force_and_is_logged_once(
 ):
     client = start(jwt_refresh_seconds=0.05, jwt_retry_seconds=0.05)
     assert status(client, FIRST.sign()) == 200
-    jwks.content, jwks.status = content, status_code
+    jwks.answer = status_code, content
     reads = jwks.reads
     eventually(lambda: jwks.reads > reads + 3)
     assert status(client, FIRST.sign()) == 200
     said = [record for record in caplog.records if "the JWKS cannot be read" in record.getMessage()]
     assert len(said) == 1
     assert "the keys read before stay in force" in said[0].getMessage()
-    jwks.status = 200
     jwks.publish(SECOND)
     eventually(lambda: status(client, SECOND.sign()) == 200)
 
