@@ -247,7 +247,7 @@ class Client:
 
 
 def _come_first() -> None:
-    with contextlib.suppress(PermissionError):
+    with contextlib.suppress(AttributeError, OSError):  # not Linux, or not allowed there
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 
 
