@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from random import uniform
 
 from serving.errors import Busy
@@ -98,16 +97,3 @@ class Gate:
     def _tell_next(self) -> None:
         if self._hoping:
             self._hoping.popleft().set_result(None)
-
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """A slot for the time of a block.
-
-        Raises:
-            Busy: there was none in time.
-        """
-        await self.enter()
-        try:
-            yield
-        finally:
-            self.leave()

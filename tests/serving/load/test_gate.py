@@ -15,9 +15,10 @@ def test_a_gate_lets_so_many_in_makes_some_wait_in_turn_and_sends_others_away():
         order: list[str] = []
 
         async def visit(name: str) -> None:
-            async with gate.slot():
-                order.append(name)
-                await asyncio.sleep(0.02)
+            await gate.enter()
+            order.append(name)
+            await asyncio.sleep(0.02)
+            gate.leave()
 
         visits = [asyncio.create_task(visit(name)) for name in "abc"]
         await asyncio.sleep(0)
